@@ -1,0 +1,27 @@
+package deps
+
+import (
+	_ "github.com/cenkalti/backoff/v5"
+	_ "github.com/containerd/containerd/v2/client"
+	_ "github.com/containerd/containerd/v2/contrib/seccomp"
+	_ "github.com/containerd/containerd/v2/core/remotes/docker/config"
+	_ "github.com/containerd/platforms"
+	_ "github.com/coreos/go-iptables/iptables"
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/distribution/reference"
+	_ "github.com/docker/go-units"
+	_ "github.com/google/go-containerregistry/pkg/v1/empty"
+	_ "github.com/google/go-containerregistry/pkg/v1/layout"
+	_ "github.com/google/go-containerregistry/pkg/v1/mutate"
+	_ "github.com/google/go-containerregistry/pkg/v1/tarball"
+	_ "github.com/google/renameio/v2"
+	_ "github.com/grandcat/zeroconf"
+	_ "github.com/hashicorp/memberlist"
+	_ "github.com/hashicorp/serf/serf"
+	_ "github.com/miekg/dns"
+	_ "github.com/moby/term"
+	_ "github.com/pelletier/go-toml/v2"
+	_ "github.com/spf13/cobra"
+	_ "github.com/vishvananda/netlink"
+	_ "golang.org/x/sync/errgroup"
+)

@@ -1,0 +1,39 @@
+package cluster
+
+import "strings"
+
+// Kinds of records, each the first part of a key of the replicated state.
+const (
+	KindService = "service" // service/<name>, written by any node for the user
+	KindNode    = "node"    // node/<id>, written by any node for the user
+	KindPlan    = "plan"    // plan/<service name>, written by the leader
+	KindReport  = "report"  // report/<id>, written by that node alone, never on disk
+)
+
+// ServiceKey is the key of the service of that name.
+func ServiceKey(name string) string { return KindService + "/" + name }
+
+// NodeKey is the key of a node's settings.
+func NodeKey(id string) string { return KindNode + "/" + id }
+
+// PlanKey is the key of the plan of the service of that name.
+func PlanKey(service string) string { return KindPlan + "/" + service }
+
+// ReportKey is the key of a node's report.
+func ReportKey(id string) string { return KindReport + "/" + id }
+
+// SplitKey returns the two parts of a key. Both are empty for a key of another form.
+func SplitKey(key string) (kind, name string) {
+	kind, name, ok := strings.Cut(key, "/")
+	if !ok || kind == "" || name == "" {
+		return "", ""
+	}
+	return kind, name
+}
+
+// Persistent tells whether the record of that key is kept on disk. Reports are not: they change often, and a
+// node that starts makes a new one.
+func Persistent(key string) bool {
+	kind, _ := SplitKey(key)
+	return kind != KindReport
+}

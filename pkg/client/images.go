@@ -1,0 +1,75 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// imageSilence is how long an image may take without a byte or a word. A Pi Zero unpacks a large layer in minutes.
+const imageSilence = 10 * time.Minute
+
+// Images lists the images that the nodes hold.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	var out []Image
+	err := c.call(ctx, readTimeout, http.MethodGet, "/v1/images", nil, &out)
+	return out, err
+}
+
+// RemoveImage removes an image from every node that holds it.
+func (c *Client) RemoveImage(ctx context.Context, name string) (Written, error) {
+	var out Written
+	path := "/v1/images?" + url.Values{"name": {name}}.Encode()
+	err := c.call(ctx, writeTimeout, http.MethodDelete, path, nil, &out)
+	return out, err
+}
+
+// LoadImages gives the agent the images of a tar file as `docker save` or an OCI builder writes it, and returns those
+// that it took. The agent's steps are told to progress, which may be nil.
+func (c *Client) LoadImages(ctx context.Context, tar io.Reader, progress func(Progress)) ([]cluster.Image, error) {
+	return c.imageStream(ctx, "/v1/images/load", "application/x-tar", tar, progress)
+}
+
+// PullImage has the agent fetch an image from its registry. The agent's steps are told to progress, which may be nil.
+func (c *Client) PullImage(ctx context.Context, image string, progress func(Progress)) ([]cluster.Image, error) {
+	body, err := json.Marshal(ImagePull{Image: image})
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", image, err)
+	}
+	return c.imageStream(ctx, "/v1/images/pull", "application/json", bytes.NewReader(body), progress)
+}
+
+func (c *Client) imageStream(ctx context.Context, path, contentType string, body io.Reader, progress func(Progress)) ([]cluster.Image, error) {
+	ctx, silence, stop := limitSilence(ctx, imageSilence)
+	defer stop()
+	resp, err := c.send(ctx, http.MethodPost, path, contentType, silence.reader(body))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	in := lines(resp.Body)
+	for in.Scan() {
+		silence.heard()
+		var p Progress
+		if err := json.Unmarshal(in.Bytes(), &p); err != nil {
+			return nil, fmt.Errorf("the agent's answer to POST %s is not what this version of piswarm understands: %w", path, err)
+		}
+		switch {
+		case p.Error != "":
+			return nil, errors.New(p.Error)
+		case p.Done:
+			return p.Images, nil
+		case progress != nil:
+			progress(p)
+		}
+	}
+	return nil, fmt.Errorf("the agent broke off: %w", lineError(ctx, in.Err()))
+}

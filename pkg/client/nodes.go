@@ -1,0 +1,35 @@
+package client
+
+import (
+	"context"
+	"net/http"
+)
+
+// Nodes lists the nodes of the cluster.
+func (c *Client) Nodes(ctx context.Context) ([]NodeStatus, error) {
+	var out []NodeStatus
+	err := c.call(ctx, readTimeout, http.MethodGet, "/v1/nodes", nil, &out)
+	return out, err
+}
+
+// Node returns all that is known of a node, found by its name or ID.
+func (c *Client) Node(ctx context.Context, name string) (Node, error) {
+	var out Node
+	path, err := pathOf("/v1/nodes", name)
+	if err != nil {
+		return out, err
+	}
+	err = c.call(ctx, readTimeout, http.MethodGet, path, nil, &out)
+	return out, err
+}
+
+// UpdateNode changes the settings of a node, found by its name or ID.
+func (c *Client) UpdateNode(ctx context.Context, name string, update NodeUpdate) (Written, error) {
+	var out Written
+	path, err := pathOf("/v1/nodes", name)
+	if err != nil {
+		return out, err
+	}
+	err = c.call(ctx, writeTimeout, http.MethodPatch, path, update, &out)
+	return out, err
+}

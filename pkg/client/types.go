@@ -1,0 +1,170 @@
+package client
+
+import (
+	"time"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// Status is the answer of GET /v1/status, and what `piswarm status --format json` prints.
+type Status struct {
+	Cluster  string          `json:"cluster"`
+	Leader   string          `json:"leader"` // name of the leading node; empty while there is none
+	Nodes    []NodeStatus    `json:"nodes"`
+	Services []ServiceStatus `json:"services"`
+}
+
+// NodeStatus is one line of a list of nodes.
+type NodeStatus struct {
+	ID           string               `json:"id"`
+	Name         string               `json:"name"`
+	Address      string               `json:"address"`
+	State        cluster.Condition    `json:"state"`
+	Availability cluster.Availability `json:"availability"`
+	Leader       bool                 `json:"leader"`
+	OS           string               `json:"os"`
+	Arch         string               `json:"arch"`
+	Variant      string               `json:"variant"`
+	Tasks        int                  `json:"tasks"` // that shall run there
+	Warnings     []string             `json:"warnings"`
+}
+
+// ServiceStatus is one line of a list of services.
+type ServiceStatus struct {
+	ID       string         `json:"id"`
+	Name     string         `json:"name"`
+	Mode     cluster.Mode   `json:"mode"`
+	Image    string         `json:"image"`
+	Replicas ReplicaCount   `json:"replicas"`
+	Ports    []cluster.Port `json:"ports"`
+	Update   UpdateStatus   `json:"update"`
+}
+
+// ReplicaCount says how many tasks of a service run and how many should.
+type ReplicaCount struct {
+	Running int `json:"running"`
+	Desired int `json:"desired"`
+}
+
+// UpdateStatus says how far the last change of a service is.
+type UpdateStatus struct {
+	State string `json:"state"` // completed
+}
+
+// UpdateCompleted is the state of a service whose tasks all run its current spec.
+const UpdateCompleted = "completed"
+
+// Task is one line of a list of tasks.
+type Task struct {
+	ID      string        `json:"id"`
+	Service string        `json:"service"`
+	Slot    int           `json:"slot"`
+	Node    string        `json:"node"` // name
+	Image   string        `json:"image"`
+	Desired cluster.State `json:"desired"`
+	State   cluster.State `json:"state"`
+	Address string        `json:"address"`
+	Since   time.Time     `json:"since"`
+	Error   string        `json:"error"`
+}
+
+// Service is the answer of GET /v1/services/{name}: what the user asked for and what became of it.
+type Service struct {
+	cluster.Service
+	Status ServiceStatus `json:"status"`
+}
+
+// Node is the answer of GET /v1/nodes/{name}: all that is known of a node.
+type Node struct {
+	NodeStatus
+	Role        cluster.Role        `json:"role"`
+	Labels      map[string]string   `json:"labels"`
+	Description cluster.Description `json:"description"`
+	Images      []cluster.Image     `json:"images"`
+}
+
+// NodeUpdate is the body of PATCH /v1/nodes/{name}. What is nil or empty stays as it is.
+type NodeUpdate struct {
+	Availability cluster.Availability `json:"availability,omitempty"`
+	Role         cluster.Role         `json:"role,omitempty"`
+	LabelsAdd    map[string]string    `json:"labelsAdd,omitempty"`
+	LabelsRemove []string             `json:"labelsRemove,omitempty"`
+}
+
+// Scale is the body of POST /v1/services/{name}/scale.
+type Scale struct {
+	Replicas int `json:"replicas"`
+}
+
+// Written is the answer to every write: how far it has been handed on by the time the call returned.
+type Written struct {
+	ID string `json:"id,omitempty"` // of what was created
+	// Holders counts the nodes that hold the write on disk, this one included.
+	Holders int `json:"holders"`
+	// Warning is for the user; empty when the write is as safe as it should be.
+	Warning string `json:"warning,omitempty"`
+}
+
+// Image is one line of a list of images: what one or more nodes hold.
+type Image struct {
+	Name      string   `json:"name"`
+	Digest    string   `json:"digest"`
+	SizeBytes int64    `json:"sizeBytes"`
+	Nodes     []string `json:"nodes"` // names of those that hold it
+}
+
+// ImagePull is the body of POST /v1/images/pull.
+type ImagePull struct {
+	Image string `json:"image"`
+}
+
+// Progress is one line of the answer to a long request (application/x-ndjson): a step done, or the end. The
+// last line has Done or Error set.
+type Progress struct {
+	Message string          `json:"message,omitempty"`
+	Current int64           `json:"current,omitempty"` // bytes
+	Total   int64           `json:"total,omitempty"`   // bytes; 0: not known
+	Images  []cluster.Image `json:"images,omitempty"`  // with Done: what was loaded or pulled
+	Done    bool            `json:"done,omitempty"`
+	Error   string          `json:"error,omitempty"`
+}
+
+// Init is the body of POST /v1/init.
+type Init struct {
+	Name string `json:"name"` // of the cluster
+	Pool string `json:"pool"` // pod network, for example 10.77.0.0/16
+}
+
+// Join is the body of POST /v1/join.
+type Join struct {
+	Token     string   `json:"token"`
+	Addresses []string `json:"addresses,omitempty"` // of members, where mDNS does not reach
+}
+
+// Token is the answer of GET /v1/token and of POST /v1/init.
+type Token struct {
+	Token string `json:"token"`
+}
+
+// Version is the answer of GET /v1/version.
+type Version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+	Node    string `json:"node"` // name of the node asked
+}
+
+// Event tells that something changed; the receiver asks again for what it shows. Events may be merged, never
+// lost: after a change, an event follows.
+type Event struct {
+	Kind string `json:"kind"` // service, node, plan, report, or members
+	Name string `json:"name"` // of the service or node; empty for several
+}
+
+// Problem is the body of every answer with a status of 400 or more.
+type Problem struct {
+	// Error is one line that says what failed, on what, and what to do.
+	Error string `json:"error"`
+}

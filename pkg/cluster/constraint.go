@@ -31,14 +31,14 @@ func ParseConstraint(s string) (Constraint, error) {
 	case ne > 0:
 		attr, value, not = s[:ne], s[ne+2:], true
 	default:
-		return Constraint{}, fmt.Errorf("constraint %q: want ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE, for example node.labels.room==kitchen", s)
+		return Constraint{}, fmt.Errorf("constraint %q: want ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE, for example node.labels.room==kitchen", shorten(s))
 	}
 	c := Constraint{Attribute: strings.TrimSpace(attr), Not: not, Value: strings.TrimSpace(value)}
 	if c.Value == "" {
-		return Constraint{}, fmt.Errorf("constraint %q: the value is empty", s)
+		return Constraint{}, fmt.Errorf("constraint %q: the value is empty", shorten(s))
 	}
 	if err := ValidateNodeAttribute(c.Attribute); err != nil {
-		return Constraint{}, fmt.Errorf("constraint %q: %w", s, err)
+		return Constraint{}, fmt.Errorf("constraint %q: %w", shorten(s), err)
 	}
 	return c, nil
 }
@@ -52,9 +52,9 @@ func ValidateNodeAttribute(attr string) error {
 		return nil
 	}
 	if key, ok := strings.CutPrefix(attr, labelPrefix); ok && key != "" {
-		return nil
+		return ValidateLabelKey(key)
 	}
-	return fmt.Errorf("unknown attribute %q: want node.id, node.hostname, node.arch, node.role or node.labels.KEY", attr)
+	return fmt.Errorf("unknown attribute %q: want node.id, node.hostname, node.arch, node.role or node.labels.KEY", shorten(attr))
 }
 
 // NodeFacts is what constraints and spread preferences can ask of a node.

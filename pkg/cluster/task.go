@@ -24,6 +24,9 @@ type Plan struct {
 	// ServiceID is the service this plan is for. A plan of an earlier service of the same name counts as none.
 	ServiceID string `json:"serviceID"`
 	Tasks     []Task `json:"tasks"` // in order of slot, then node
+	// Retired is the highest Attempt among the tasks that this plan once had and dropped. A slot that comes
+	// back counts on from there, so that no two containers of a service ever share a task ID.
+	Retired uint64 `json:"retired,omitempty"`
 }
 
 // Task is one container of a service.
@@ -36,6 +39,8 @@ type Task struct {
 	Reason string `json:"reason,omitempty"`
 	// Attempt counts the placements of this slot. It makes the ID of a re-placed task a new one.
 	Attempt uint64 `json:"attempt"`
+	// Avoid lists, sorted, the nodes on which this slot was rejected or kept failing with this SpecVersion.
+	Avoid []string `json:"avoid,omitempty"`
 }
 
 // TaskStatus is what the node of a task says about it.

@@ -1,0 +1,182 @@
+// Package firewall puts piswarm's rules into the kernel's packet filter, and takes them out again.
+//
+// It owns the chains whose names start with PISWARM- and the jumps to them, in the tables filter, mangle and
+// nat. It must not touch any other rule: docker's, ufw's and the user's own stay as they are, where they are.
+// What the rules say is decided by package loadbalance alone.
+//
+// The rules are changed by iptables-restore --noflush, which replaces a table's chains in one step: no packet
+// sees half a change. Both variants of iptables work; the one that the machine's iptables command stands for
+// is used, because rules in both at once would be a riddle to whoever reads them.
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/coreos/go-iptables/iptables"
+	"github.com/piswarm/piswarm/pkg/loadbalance"
+)
+
+// filter is the packet filter as this package needs it: a text out, a text in.
+type filter interface {
+	// save returns all rules in the form of iptables-save.
+	save(ctx context.Context) (string, error)
+	// restore carries out a text of iptables-restore --noflush, each table of it in one step.
+	restore(ctx context.Context, text string) error
+}
+
+// Firewall is piswarm's part of the packet filter of one network namespace: that of the thread that calls it.
+type Firewall struct {
+	tool filter
+
+	mu sync.Mutex
+	// applied is, by table and chain, the text of each chain as it was last written. A table that it does not
+	// have is in an unknown state. Chains that did not change are left alone, so that their round robin goes
+	// on where it was.
+	applied map[string]map[string]string
+	// whole is the last ruleset that was applied as a whole, as text; empty if none was or if it failed.
+	whole string
+}
+
+// Config says which packet filter to use.
+type Config struct {
+	// Command is iptables, or iptables-nft or iptables-legacy to insist on one of the two. Empty is iptables.
+	Command string
+}
+
+// New finds the machine's iptables. It changes nothing.
+func New(config Config) (*Firewall, error) {
+	command := config.Command
+	if command == "" {
+		command = "iptables"
+	}
+	ipt, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Path(command))
+	if err != nil {
+		return nil, fmt.Errorf("find %s (on Debian: apt install iptables): %w", command, err)
+	}
+	// From 1.6.2 on, iptables-restore waits for others that hold the lock, instead of failing.
+	a, b, c := ipt.GetIptablesVersion()
+	if a < 1 || a == 1 && (b < 6 || b == 6 && c < 2) {
+		return nil, fmt.Errorf("%s is version %d.%d.%d: want 1.6.2 or newer", command, a, b, c)
+	}
+	tool, err := findCommands(command)
+	if err != nil {
+		return nil, err
+	}
+	return newFirewall(tool), nil
+}
+
+func newFirewall(tool filter) *Firewall {
+	return &Firewall{tool: tool, applied: map[string]map[string]string{}}
+}
+
+// Apply makes the rules be those of the ruleset. With the ruleset of the last successful call it does nothing,
+// not even look. The first call after a start goes from whatever rules of piswarm's it finds to the wanted
+// ones in one step, so the ingress of an agent that restarts never stops. If it fails, each table is either as
+// it was or as wanted, and calling it again is right.
+func (f *Firewall) Apply(ctx context.Context, rules loadbalance.Ruleset) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	whole := rules.String()
+	if whole == f.whole {
+		return nil
+	}
+	return f.write(ctx, rules, whole)
+}
+
+func (f *Firewall) write(ctx context.Context, rules loadbalance.Ruleset, whole string) error {
+	f.whole = ""
+	text, err := f.tool.save(ctx)
+	if err != nil {
+		return err
+	}
+	present := parse(text)
+	change := ""
+	for _, t := range rules.Tables {
+		change += rewrite(t, present[t.Name], f.applied[t.Name])
+	}
+	if change != "" {
+		if err := f.tool.restore(ctx, change); err != nil {
+			clear(f.applied)
+			return err
+		}
+	}
+	for _, t := range rules.Tables {
+		chains := map[string]string{}
+		for _, c := range t.Chains {
+			chains[c.Name] = c.String()
+		}
+		f.applied[t.Name] = chains
+	}
+	f.whole = whole
+	return nil
+}
+
+// Repair looks whether the rules of the last Apply are still there, which somebody may have flushed, and
+// writes them anew if not. It costs a process, so it is for a slow clock and not for an idle node's. A rule
+// that somebody changed without changing the number of rules is not noticed.
+func (f *Firewall) Repair(ctx context.Context, rules loadbalance.Ruleset) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, err := f.tool.save(ctx)
+	if err != nil {
+		return err
+	}
+	present := parse(text)
+	intact := true
+	for _, t := range rules.Tables {
+		intact = intact && present[t.Name].holds(t)
+	}
+	if whole := rules.String(); !intact || whole != f.whole {
+		if !intact {
+			clear(f.applied)
+		}
+		return f.write(ctx, rules, whole)
+	}
+	return nil
+}
+
+// Execs is how many processes the firewall has started.
+func (f *Firewall) Execs() uint64 {
+	if c, ok := f.tool.(*commands); ok {
+		return c.execs.Load()
+	}
+	return 0
+}
+
+// Cleanup removes every chain of piswarm's and every jump to one, of both variants of iptables. It needs no
+// memory of what was done, and other people's rules stay.
+func Cleanup(ctx context.Context) error {
+	var errs []error
+	found := false
+	for _, command := range []string{"iptables-nft", "iptables-legacy", "iptables"} {
+		tool, err := findCommands(command)
+		if err != nil {
+			continue
+		}
+		found = true
+		errs = append(errs, cleanup(ctx, tool))
+	}
+	if !found {
+		return errors.New("remove the rules: no iptables found (on Debian: apt install iptables)")
+	}
+	return errors.Join(errs...)
+}
+
+func cleanup(ctx context.Context, tool filter) error {
+	text, err := tool.save(ctx)
+	if err != nil {
+		return err
+	}
+	present := parse(text)
+	change := ""
+	for _, name := range tableNames(present) {
+		change += rewrite(loadbalance.Table{Name: name}, present[name], nil)
+	}
+	if change == "" {
+		return nil
+	}
+	return tool.restore(ctx, change)
+}

@@ -1,0 +1,107 @@
+package loadbalance
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"slices"
+)
+
+// Plan returns the rules that a node needs. It never changes its input.
+func Plan(in Input) Ruleset {
+	in.Peers = slices.DeleteFunc(slices.Clone(in.Peers), func(p Peer) bool {
+		return in.Interface == "" || !p.Subnet.IsValid() || !p.Address.IsValid()
+	})
+	for i := range in.Peers {
+		in.Peers[i].MAC = ethernet(in.Peers[i].MAC)
+	}
+	slices.SortFunc(in.Peers, func(a, b Peer) int { return cmp.Or(cmp.Compare(a.Index, b.Index), a.Address.Compare(b.Address)) })
+	in.Services = slices.Clone(in.Services)
+	slices.SortFunc(in.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+	// What lets packets pass comes before what sends them, should the tables not change at the same instant.
+	return Ruleset{Tables: []Table{filter(in), mangle(in), nat(in)}}
+}
+
+// mangle says how replies find the way back through the node that their connection came from.
+func mangle(in Input) Table {
+	const chain = Prefix + "MARK"
+	var rules []string
+	for _, p := range in.Peers {
+		mark, ok := Mark(p.Index)
+		if !ok || p.MAC == "" {
+			continue
+		}
+		// Only the first packet of a connection decides, so that a connection stays with its node.
+		rules = append(rules, fmt.Sprintf("-i %s -d %s -m mac --mac-source %s -m conntrack --ctstate NEW -j CONNMARK --set-xmark %#010x/%#010x",
+			in.Interface, in.Subnet, p.MAC, mark, MarkMask))
+	}
+	if len(rules) > 0 {
+		// What a container sends gets its connection's mark before it is routed.
+		rules = append(rules, fmt.Sprintf("-i %s -m connmark ! --mark 0x0/%#010x -j CONNMARK --restore-mark --nfmask %#010x --ctmask %#010x",
+			in.Bridge, MarkMask, MarkMask, MarkMask))
+	}
+	return Table{
+		Name:   "mangle",
+		Jumps:  []Jump{{"PREROUTING", chain}},
+		Chains: []Chain{{chain, rules}},
+	}
+}
+
+// filter says what may pass, whatever the policy of the built-in chains is; docker, for one, sets FORWARD's
+// to DROP.
+func filter(in Input) Table {
+	const input, forward = Prefix + "INPUT", Prefix + "FORWARD"
+
+	// The node's sysctl route_localnet lets localhost reach containers. It would also let a host of the LAN
+	// reach what listens on 127.0.0.1 here, so that is refused as the kernel refuses it by default
+	// (CVE-2020-8558).
+	inputRules := []string{
+		"! -i lo -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
+	}
+	// Containers ask the agent for names, also where the host's own firewall lets nothing in.
+	gateway := in.Subnet.Masked().Addr().Next()
+	for _, proto := range []string{"udp", "tcp"} {
+		inputRules = append(inputRules, fmt.Sprintf("-i %s -s %s -d %s/32 -p %s -m %s --dport 53 -j ACCEPT", in.Bridge, in.Subnet, gateway, proto, proto))
+	}
+
+	forwardRules := []string{
+		// A packet that conntrack does not recognise is not translated back; its receiver would answer with
+		// a reset and end a healthy connection.
+		fmt.Sprintf("-s %s -m conntrack --ctstate INVALID -j DROP", in.Pool),
+		fmt.Sprintf("-d %s -m conntrack --ctstate INVALID -j DROP", in.Pool),
+		// Both directions of what was let through once, here or on the node that forwards it to us.
+		fmt.Sprintf("-s %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", in.Pool),
+		fmt.Sprintf("-d %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", in.Pool),
+		// Published ports and virtual IPs.
+		fmt.Sprintf("-d %s -m conntrack --ctstate DNAT -j ACCEPT", in.Pool),
+		// A container may talk to everyone, under its own address only.
+		fmt.Sprintf("-i %s -s %s -j ACCEPT", in.Bridge, in.Subnet),
+		fmt.Sprintf("-i %s -j DROP", in.Bridge),
+	}
+	for _, p := range in.Peers {
+		if p.MAC == "" {
+			continue
+		}
+		// Other nodes: their containers, themselves, and the clients whose connections they forward.
+		forwardRules = append(forwardRules, fmt.Sprintf("-i %s -d %s -m mac --mac-source %s -j ACCEPT", in.Interface, in.Subnet, p.MAC))
+	}
+	// Nobody else reaches a container but through a published port: not those of this node, and not those of
+	// another node by way of this one, which would count as forwarded by a member there.
+	forwardRules = append(forwardRules, fmt.Sprintf("-d %s -j DROP", in.Pool))
+
+	return Table{
+		Name:   "filter",
+		Jumps:  []Jump{{"INPUT", input}, {"FORWARD", forward}},
+		Chains: []Chain{{input, inputRules}, {forward, forwardRules}},
+	}
+}
+
+// ethernet returns a hardware address as iptables-save writes it, or nothing if it is none. The rules are run
+// as root and the address comes from another node, so nothing but an address gets through.
+func ethernet(mac string) string {
+	hw, err := net.ParseMAC(mac)
+	if err != nil || len(hw) != 6 {
+		return ""
+	}
+	return hw.String()
+}

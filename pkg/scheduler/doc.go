@@ -1,0 +1,16 @@
+// Package scheduler decides which node runs which task.
+//
+// [Decide] is a pure function from what the leader knows (services, nodes, the plans so far, what the nodes
+// say of their tasks) to the plans that should follow. It reads no clock, draws no random numbers and does no
+// I/O, so that the same knowledge gives byte-identical plans on any node: after a change of leader nothing
+// moves, and two leaders on the two sides of a partition agree as far as they see the same.
+//
+// One call goes through these steps, one file each:
+//
+//   - adopt.go: what of the present plan is well formed, wanted, and may stay where it is.
+//   - move.go: tasks that their node rejects or cannot keep alive go to another node, if one fits.
+//   - place.go: tasks without a node get the best of the nodes that fit.
+//   - filter.go: which nodes fit, and the words for why none does.
+//
+// A task never moves for tidiness alone. The result is stable: Decide on its own result changes nothing.
+package scheduler

@@ -1,0 +1,163 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// filter is what keeps a node from getting a task, in the order in which they are asked. A node counts for
+// the first that refuses it.
+type filter int
+
+const (
+	fits filter = iota
+	notReady
+	paused
+	draining
+	platform
+	constraints
+	memoryLimit
+	memory
+	cpu
+	maxPerNode
+	hostPorts
+	filters // their number
+)
+
+// clauses say in a task's reason why nodes do not fit. %s is the number of nodes, as "2 nodes".
+var clauses = [filters]string{
+	notReady:    "%s not ready",
+	paused:      "%s paused",
+	draining:    "%s drained",
+	platform:    "unsupported platform on %s",
+	constraints: "scheduling constraints not satisfied on %s",
+	memoryLimit: "memory limits are off in the kernel of %s, add cgroup_enable=memory cgroup_memory=1 to cmdline.txt and reboot",
+	memory:      "insufficient memory on %s",
+	cpu:         "insufficient CPU on %s",
+	maxPerNode:  "max replicas per node reached on %s",
+	hostPorts:   "host-mode port already in use on %s",
+}
+
+// ability asks the filters whose answer is the same for every task of the service throughout one pass.
+func (s *service) ability(n *node) filter {
+	image := s.Spec.Container.Platforms
+	switch {
+	case n.Condition != cluster.Ready:
+		return notReady
+	case n.Availability == cluster.Pause:
+		return paused
+	case n.Availability != cluster.Active:
+		return draining
+	case len(image) > 0 && !slices.ContainsFunc(image, n.Platform.Runs):
+		return platform
+	case !s.constraintsHold(n):
+		return constraints
+	case s.Spec.Resources.Limits.MemoryBytes > 0 && !n.MemoryLimit:
+		return memoryLimit
+	}
+	return fits
+}
+
+// room asks the filters whose answer depends on what is planned on the node so far.
+func (s *service) room(n *node) filter {
+	need := s.Spec.Resources.Reservations
+	switch {
+	case need.MemoryBytes > 0 && n.reserved.MemoryBytes+need.MemoryBytes > n.Capacity.MemoryBytes:
+		return memory
+	case need.NanoCPUs > 0 && n.reserved.NanoCPUs+need.NanoCPUs > n.Capacity.NanoCPUs:
+		return cpu
+	case s.Spec.Placement.MaxPerNode > 0 && s.perNode[n.index] >= s.Spec.Placement.MaxPerNode:
+		return maxPerNode
+	case s.hostPortTaken(n):
+		return hostPorts
+	}
+	return fits
+}
+
+func (s *service) constraintsHold(n *node) bool {
+	for _, c := range s.Spec.Placement.Constraints {
+		if !c.Holds(n.NodeFacts) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *service) hostPortTaken(n *node) bool {
+	for _, port := range s.Spec.Ports {
+		if port.Mode == cluster.PortHost && n.hostPorts[hostPort{port.Published, port.Protocol}] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// candidates are the nodes that could run the service if they had room. Most passes place nothing, so they
+// are looked for only when asked.
+func (s *service) candidates(p *pass) []*node {
+	if s.able == nil {
+		s.able = make([]*node, 0, len(p.nodes))
+		for _, n := range p.nodes {
+			if s.ability(n) == fits {
+				s.able = append(s.able, n)
+			}
+		}
+	}
+	return s.able
+}
+
+// explain gives the tasks that are left without a node their reason.
+func (s *service) explain(p *pass) {
+	reason := ""
+	for _, t := range s.tasks {
+		if t.node != nil {
+			continue
+		}
+		if reason == "" {
+			reason = s.reason(p)
+		}
+		t.Task = cluster.Task{
+			ID:          taskID(s.ID, t.Slot, "", t.Attempt),
+			Slot:        t.Slot,
+			SpecVersion: s.SpecVersion,
+			Reason:      reason,
+			Attempt:     t.Attempt,
+			Avoid:       s.avoided(t),
+		}
+	}
+}
+
+// reason says why no node fits, in docker's words where docker has them.
+func (s *service) reason(p *pass) string {
+	var count [filters]int
+	for _, n := range p.nodes {
+		if n.Condition == cluster.Left {
+			continue
+		}
+		refusal := s.ability(n)
+		if refusal == fits {
+			refusal = s.room(n)
+		}
+		count[refusal]++
+	}
+	var parts []string
+	for f, clause := range clauses {
+		if clause != "" && count[f] > 0 {
+			parts = append(parts, fmt.Sprintf(clause, nodes(count[f])))
+		}
+	}
+	if len(parts) == 0 {
+		return "no suitable node (there are no nodes)"
+	}
+	return "no suitable node (" + strings.Join(parts, "; ") + ")"
+}
+
+func nodes(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}

@@ -1,0 +1,145 @@
+// Package discovery is the adapter to zeroconf: it tells the LAN that a node of a cluster is here, and finds the
+// others, by mDNS and DNS-SD (RFC 6762, RFC 6763) as _piswarm._tcp.
+//
+// What it finds is a proposal and nothing more: anyone on the LAN can answer. Whoever is found still has to prove
+// that it knows the cluster's secret, to the gossip and to the node API.
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/grandcat/zeroconf"
+)
+
+const (
+	serviceType = "_piswarm._tcp"
+	domain      = "local."
+)
+
+// Found is a node that answered.
+type Found struct {
+	ID      string
+	Cluster string         // public ID of its cluster
+	Address netip.AddrPort // of its gossip
+}
+
+// Self is what this node says about itself.
+type Self struct {
+	Found
+	Interface string // to speak on
+}
+
+// Announce answers for this node until Close of what it returns, which says goodbye to the LAN.
+func Announce(self Self) (io.Closer, error) {
+	iface, err := net.InterfaceByName(self.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("announce by mDNS on %s: %w", self.Interface, err)
+	}
+	// The host name is made of the node ID, so that two Pis of one host name do not answer with each other's
+	// address.
+	server, err := zeroconf.RegisterProxy(self.ID, serviceType, domain, int(self.Address.Port()), "piswarm-"+self.ID,
+		[]string{self.Address.Addr().String()}, []string{"id=" + self.ID, "cluster=" + self.Cluster}, []net.Interface{*iface})
+	if err != nil {
+		return nil, fmt.Errorf("announce by mDNS on %s: %w", self.Interface, err)
+	}
+	return closer{server}, nil
+}
+
+type closer struct{ server *zeroconf.Server }
+
+func (c closer) Close() error {
+	c.server.Shutdown()
+	return nil
+}
+
+// One look lasts this long; answers come within 120 ms of the question (RFC 6762, 6), or never on a lossy Wi-Fi,
+// which is why a look asks anew each time.
+const lookTime = 3 * time.Second
+
+// Look asks the LAN once and returns who answered within a few seconds, or before ctx ends.
+func Look(ctx context.Context, iface string) ([]Found, error) {
+	link, err := net.InterfaceByName(iface)
+	if err != nil {
+		return nil, fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	resolver, err := zeroconf.NewResolver(zeroconf.SelectIPTraffic(zeroconf.IPv4), zeroconf.SelectIfaces([]net.Interface{*link}))
+	if err != nil {
+		return nil, fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
+	}
+	entries := make(chan *zeroconf.ServiceEntry, 16)
+	if err := resolver.Browse(ctx, serviceType, domain, entries); err != nil {
+		return nil, fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
+	}
+	var found []Found
+	for e := range entries { // closed by the resolver when ctx ends
+		if f, ok := read(e); ok && len(found) < maxFound {
+			found = append(found, f)
+		}
+	}
+	return found, nil
+}
+
+// maxFound bounds what a LAN full of forgers can make this node remember.
+const maxFound = 256
+
+// read takes from an answer what is well formed.
+func read(e *zeroconf.ServiceEntry) (Found, bool) {
+	f := Found{}
+	for _, text := range e.Text {
+		if v, ok := strings.CutPrefix(text, "id="); ok {
+			f.ID = v
+		}
+		if v, ok := strings.CutPrefix(text, "cluster="); ok {
+			f.Cluster = v
+		}
+	}
+	if len(e.AddrIPv4) == 0 || e.Port <= 0 || e.Port > 65535 || f.ID == "" || len(f.ID) > 64 || len(f.Cluster) > 64 {
+		return Found{}, false
+	}
+	addr, ok := netip.AddrFromSlice(e.AddrIPv4[0])
+	if !ok {
+		return Found{}, false
+	}
+	f.Address = netip.AddrPortFrom(addr.Unmap(), uint16(e.Port))
+	return f, true
+}
+
+// Watch looks for nodes until ctx ends and hands on what each look found. It looks often at first and while
+// alone says so, else once a minute, which is enough to heal a partition and cheap enough for a Pi Zero.
+func Watch(ctx context.Context, iface string, alone func() bool, log *slog.Logger, found func([]Found)) {
+	const often, seldom = time.Second, time.Minute
+	for pause := often; ; {
+		nodes, err := Look(ctx, iface)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			log.Warn("mDNS does not work here; looking again", "error", err)
+		} else {
+			found(nodes)
+		}
+		if alone() {
+			pause = min(pause*3/2, 10*time.Second)
+		} else {
+			pause = seldom
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Quiet keeps zeroconf's own lines, which it writes to the standard logger, out of the agent's log.
+func Quiet() { log.SetOutput(io.Discard) }

@@ -1,0 +1,114 @@
+package gossip
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+)
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func start(t *testing.T, id string, key byte, cfg Config) (*Gossip, netip.AddrPort) {
+	t.Helper()
+	cfg.ID, cfg.Key = id, bytes.Repeat([]byte{key}, 32)
+	cfg.Address, cfg.Port = netip.MustParseAddr("127.0.0.1"), freePort(t)
+	cfg.Log = slog.New(slog.DiscardHandler)
+	g, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	return g, netip.AddrPortFrom(cfg.Address, uint16(cfg.Port))
+}
+
+// eventually waits for what other processes and threads bring about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("%s: not within 10 s", what)
+}
+
+func conditions(g *Gossip) string {
+	text := ""
+	for _, m := range g.Members() {
+		text += fmt.Sprintf("%s=%s ", m.ID, m.Condition)
+	}
+	return text
+}
+
+func TestMembersMeetTalkAndPart(t *testing.T) {
+	a, _ := start(t, "a", 1, Config{Tags: map[string]string{"name": "pi"}, Payload: func() []byte { return []byte("digest of a") }})
+	acks := make(chan string, 100)
+	b, bAddr := start(t, "b", 1, Config{Tags: map[string]string{"name": "pi"}, OnAck: func(peer string, payload []byte, _ time.Duration) {
+		select {
+		case acks <- peer + ": " + string(payload):
+		default:
+		}
+	}})
+	if n, err := a.Join([]netip.AddrPort{bAddr}); n != 1 || err != nil {
+		t.Fatalf("Join = %d, %v", n, err)
+	}
+	eventually(t, "two members", func() bool { return conditions(b) == "a=ready b=ready " })
+	if got := b.Members()[0]; got.Tags["name"] != "pi" || got.Address != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("b sees %+v", got)
+	}
+
+	message := bytes.Repeat([]byte("m"), MaxMessage)
+	if err := a.Broadcast(message); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-b.Messages():
+		if !bytes.Equal(got, message) {
+			t.Errorf("b got %d bytes, not the message", len(got))
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("the largest message did not arrive")
+	}
+	if err := a.Broadcast(append(message, 'm')); err == nil {
+		t.Error("a message over the limit was taken")
+	}
+	select {
+	case got := <-acks:
+		if got != "a: digest of a" {
+			t.Errorf("ack %q", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("no acknowledgement carried a payload")
+	}
+
+	a.Close()
+	eventually(t, "a is seen down", func() bool { return conditions(b) == "a=down b=ready " })
+	if err := b.Forget("a"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a is forgotten", func() bool { return conditions(b) == "b=ready " })
+}
+
+func TestAnotherKeyStaysOut(t *testing.T) {
+	a, _ := start(t, "a", 1, Config{})
+	b, bAddr := start(t, "b", 2, Config{})
+	if n, err := a.Join([]netip.AddrPort{bAddr}); n != 0 || err == nil {
+		t.Fatalf("Join = %d, %v; want refused", n, err)
+	}
+	if got := conditions(a) + "| " + conditions(b); got != "a=ready | b=ready " {
+		t.Errorf("members: %s", got)
+	}
+}

@@ -1,0 +1,152 @@
+// Package identity owns what a node remembers of itself: its ID, its place in the pod network, and which cluster
+// it belongs to. It keeps them in two small files that change a handful of times in a node's life; the
+// replicated state is not its business.
+package identity
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/piswarm/piswarm/agent/internal/trust"
+)
+
+// Node is who this node is.
+type Node struct {
+	ID string `json:"id"`
+	// Subnet is the index of this node's /24 within the pod network; 0 means none chosen yet.
+	Subnet int `json:"subnet"`
+}
+
+// Membership is the cluster that this node belongs to.
+type Membership struct {
+	Secret trust.Secret
+	Name   string // of the cluster
+	Pool   string // pod network that this node knows of
+}
+
+// Dir is the directory that the files lie in, for example /var/lib/piswarm.
+type Dir string
+
+const (
+	nodeFile    = "node.json"
+	clusterFile = "cluster.json"
+)
+
+// Node reads the node's identity, making one at the first start.
+func (d Dir) Node() (Node, error) {
+	var n Node
+	err := d.read(nodeFile, &n)
+	switch {
+	case err == nil && n.ID != "":
+		return n, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return Node{}, fmt.Errorf("%w: to start over as a new node, remove it", err)
+	}
+	n = Node{ID: newID(hardware())}
+	return n, d.SaveNode(n)
+}
+
+// SaveNode keeps the node's identity.
+func (d Dir) SaveNode(n Node) error { return d.write(nodeFile, n) }
+
+// clusterJSON is Membership on disk: the only place where the secret is written.
+type clusterJSON struct {
+	Token string `json:"token"`
+	Name  string `json:"name"`
+	Pool  string `json:"pool"`
+}
+
+// Membership reads the cluster that this node belongs to; false means none.
+func (d Dir) Membership() (Membership, bool, error) {
+	var c clusterJSON
+	if err := d.read(clusterFile, &c); errors.Is(err, fs.ErrNotExist) {
+		return Membership{}, false, nil
+	} else if err != nil {
+		return Membership{}, false, err
+	}
+	secret, err := trust.ParseToken(c.Token)
+	if err != nil {
+		return Membership{}, false, fmt.Errorf("read %s: %w", d.path(clusterFile), err)
+	}
+	return Membership{Secret: secret, Name: c.Name, Pool: c.Pool}, true, nil
+}
+
+// SaveMembership keeps the cluster that this node belongs to.
+func (d Dir) SaveMembership(m Membership) error {
+	return d.write(clusterFile, clusterJSON{Token: m.Secret.Token(), Name: m.Name, Pool: m.Pool})
+}
+
+// ForgetMembership makes this node one of no cluster.
+func (d Dir) ForgetMembership() error {
+	if err := os.Remove(d.path(clusterFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("leave the cluster: %w", err)
+	}
+	return nil
+}
+
+func (d Dir) path(name string) string { return filepath.Join(string(d), name) }
+
+func (d Dir) read(name string, into any) error {
+	raw, err := os.ReadFile(d.path(name))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", d.path(name), err)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("read %s: %w", d.path(name), err)
+	}
+	return nil
+}
+
+// write replaces the file as a whole and is on the card when it returns.
+func (d Dir) write(name string, value any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return fmt.Errorf("write %s: %w", d.path(name), err)
+	}
+	if err := renameio.WriteFile(d.path(name), append(raw, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", d.path(name), err)
+	}
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", d.path(name), err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("write %s: %w", d.path(name), err)
+	}
+	return nil
+}
+
+// newID makes a node ID of 16 hexadecimal digits. The first half comes from the hardware, so that a card that
+// is cloned after its first boot can be told from its original; the second half is random, so that two machines
+// that give the same answer about themselves are still two nodes.
+func newID(hardware string) string {
+	half := sha256.Sum256([]byte("piswarm node " + hardware))
+	var random [4]byte
+	rand.Read(random[:])
+	return hex.EncodeToString(half[:4]) + hex.EncodeToString(random[:])
+}
+
+// hardware names the machine: the Pi's serial number, else the machine ID, else nothing.
+func hardware() string {
+	for _, path := range []string{"/sys/firmware/devicetree/base/serial-number", "/etc/machine-id"} {
+		raw, err := os.ReadFile(path)
+		if text := strings.Trim(string(raw), "\x00\n "); err == nil && text != "" {
+			return text
+		}
+	}
+	return ""
+}

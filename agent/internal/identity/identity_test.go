@@ -1,0 +1,60 @@
+package identity
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/piswarm/piswarm/agent/internal/trust"
+)
+
+func TestNodeKeepsItsIdentity(t *testing.T) {
+	dir := Dir(filepath.Join(t.TempDir(), "new"))
+	first, err := dir.Node()
+	if err != nil || len(first.ID) != 16 {
+		t.Fatalf("Node() = %+v, %v", first, err)
+	}
+	first.Subnet = 17
+	if err := dir.SaveNode(first); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := dir.Node(); err != nil || again != first {
+		t.Errorf("after a restart: %+v, %v; want %+v", again, err, first)
+	}
+	if other, err := Dir(t.TempDir()).Node(); err != nil || other.ID == first.ID {
+		t.Errorf("two nodes on one machine share the ID %s (%v)", other.ID, err)
+	}
+	if err := os.WriteFile(dir.path(nodeFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := dir.Node(); err == nil {
+		t.Errorf("a broken file gave %+v: the node would lose its ID without a word", n)
+	}
+}
+
+func TestMembershipIsKeptAndForgotten(t *testing.T) {
+	dir := Dir(t.TempDir())
+	if _, ok, err := dir.Membership(); ok || err != nil {
+		t.Fatalf("a new node is a member: %v, %v", ok, err)
+	}
+	want := Membership{Secret: trust.NewSecret(), Name: "home", Pool: "10.77.0.0/16"}
+	if err := dir.SaveMembership(want); err != nil {
+		t.Fatal(err)
+	}
+	got, ok, err := dir.Membership()
+	if !ok || err != nil || got != want {
+		t.Errorf("Membership() = %+v, %v, %v", got, ok, err)
+	}
+	info, err := os.Stat(dir.path(clusterFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the secret's file: %v, %v; want mode 0600", info.Mode(), err)
+	}
+	for range 2 {
+		if err := dir.ForgetMembership(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok, _ := dir.Membership(); ok {
+		t.Error("still a member after leaving")
+	}
+}

@@ -50,18 +50,26 @@ func (t Target) Exec(ctx context.Context, argv []string, stdio Stdio) (code int,
 		return -1, errors.New("no command given")
 	}
 	err = onOwnThread(func() error {
+		// A v2 tree has no place for a single thread: the command itself starts in the host's group, which has to be
+		// opened while this machine's file system is in sight.
+		var cgroup2 *os.File
+		if t.Cgroup2 != "" {
+			if cgroup2, err = os.Open(t.Cgroup2); err != nil {
+				return err
+			}
+			defer cgroup2.Close()
+		}
 		if err := t.enter(); err != nil {
 			return fmt.Errorf("enter %s: %w", t.Name, err)
 		}
-		code, err = t.run(ctx, argv, stdio)
+		code, err = t.run(ctx, argv, stdio, cgroup2)
 		return err
 	})
 	return code, err
 }
 
-// run starts the command from a thread that entered the host and stays with it to its end: the command's parent, in
-// the kernel's eyes, is that thread.
-func (t Target) run(ctx context.Context, argv []string, stdio Stdio) (int, error) {
+// run starts the command from the calling thread, which has entered the host, and waits for its end.
+func (t Target) run(ctx context.Context, argv []string, stdio Stdio, cgroup2 *os.File) (int, error) {
 	program, err := lookPath(argv[0])
 	if err != nil {
 		if stdio.Err != nil {
@@ -77,7 +85,7 @@ func (t Target) run(ctx context.Context, argv []string, stdio Stdio) (int, error
 	cmd.Env = []string{"PATH=" + hostPath, "HOME=/root", "LANG=C.UTF-8"}
 	cmd.Dir = "/root"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio.In, stdio.Out, stdio.Err
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if stdio.Terminal {
 		cmd.Env = append(cmd.Env, "TERM="+os.Getenv("TERM"))
 	} else {
@@ -86,13 +94,8 @@ func (t Target) run(ctx context.Context, argv []string, stdio Stdio) (int, error
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 		cmd.WaitDelay = killAfter
 	}
-	if t.Cgroup2 != "" {
-		fd, err := unix.Open(t.Cgroup2, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return -1, fmt.Errorf("open the cgroup of %s: %w", t.Name, err)
-		}
-		defer unix.Close(fd)
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, fd
+	if cgroup2 != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup2.Fd())
 	}
 	err = cmd.Run()
 	if cmd.ProcessState == nil {

@@ -136,18 +136,20 @@ func (h *host) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
 	log, err := os.OpenFile(h.logFile("init"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
-		return errors.Join(err, ours.Close())
+		return errors.Join(err, ours.Close(), theirs.Close())
 	}
-	defer log.Close()
 	cmd := exec.Command(h.lab.binary(), "lab", "init")
 	cmd.Env = []string{"PATH=" + hostPath, "HOME=/root", "LANG=C.UTF-8"}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	// Only the child has these now: its end of the line must end with it.
+	theirs.Close()
+	log.Close()
+	if err != nil {
 		return errors.Join(err, ours.Close())
 	}
 	start, err := startTime(cmd.Process.Pid)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -131,17 +132,21 @@ func (r *Remote) List(ctx context.Context) (hosts []Host, err error) {
 // Exec runs a command on a host, as a child of this process.
 func (r *Remote) Exec(ctx context.Context, name string, argv []string, stdio Stdio) (int, error) {
 	var target Target
-	if err := r.do(ctx, http.MethodGet, "/v1/hosts/"+name+"/target", &target); err != nil {
+	if err := r.do(ctx, http.MethodGet, "/v1/hosts/"+url.PathEscape(name)+"/target", &target); err != nil {
 		return -1, err
 	}
 	return target.Exec(ctx, argv, stdio)
 }
 
 // PowerOff cuts a host's power.
-func (r *Remote) PowerOff(ctx context.Context, name string) error { return r.post(ctx, name, "power-off") }
+func (r *Remote) PowerOff(ctx context.Context, name string) error {
+	return r.post(ctx, name, "power-off")
+}
 
 // PowerOn starts a host from its disk and returns when it is up.
-func (r *Remote) PowerOn(ctx context.Context, name string) error { return r.post(ctx, name, "power-on") }
+func (r *Remote) PowerOn(ctx context.Context, name string) error {
+	return r.post(ctx, name, "power-on")
+}
 
 // Cut pulls a host's network cable.
 func (r *Remote) Cut(ctx context.Context, name string) error { return r.post(ctx, name, "cut") }
@@ -155,7 +160,7 @@ func (r *Remote) Down(ctx context.Context) error {
 }
 
 func (r *Remote) post(ctx context.Context, name, verb string) error {
-	return r.do(ctx, http.MethodPost, "/v1/hosts/"+name+"/"+verb, &struct{}{})
+	return r.do(ctx, http.MethodPost, "/v1/hosts/"+url.PathEscape(name)+"/"+verb, &struct{}{})
 }
 
 func (r *Remote) do(ctx context.Context, method, path string, into any) error {

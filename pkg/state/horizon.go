@@ -1,0 +1,181 @@
+package state
+
+import (
+	"strings"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// Outcome is what taking in a peer's message did.
+type Outcome struct {
+	Changed []Record // taken over from the peer
+	Spread  []Record // this node's own, written anew with a version that counts: the caller spreads them
+	Dropped []Record // given up, because the cluster has forgotten them: worth a line in the log
+	Refused []string // keys of records that the peer brought back from the past
+	// Equal says that both had the same digest after it, as far as this node can tell.
+	Equal bool
+}
+
+func (o *Outcome) add(p Outcome) {
+	o.Changed = append(o.Changed, p.Changed...)
+	o.Spread = append(o.Spread, p.Spread...)
+	o.Dropped = append(o.Dropped, p.Dropped...)
+	o.Refused = append(o.Refused, p.Refused...)
+	o.Equal = p.Equal
+}
+
+// acks is what this node knows of each other one: both agree on all records up to that counter, and the other
+// will write none of that counter or less. See the package comment.
+type acks map[string]uint64
+
+// observe remembers an agreement. An older, greater one still holds: clip has kept it true.
+func (a acks) observe(node string, counter uint64) { a[node] = max(a[node], counter) }
+
+// clip ends all agreement about a record of that counter, which this node has just taken in.
+func (a acks) clip(counter uint64) {
+	for node, c := range a {
+		if c >= counter {
+			a[node] = counter - 1
+		}
+	}
+}
+
+// horizon returns the counter that this node and all those agree up to.
+func (a acks) horizon(own uint64, known []string) uint64 {
+	for _, node := range known {
+		own = min(own, a[node])
+	}
+	return own
+}
+
+// guarded tells whether a record falls under the rules of the horizon. A live report does not: it has one
+// writer and is on no disk, so a node that has just started holds none, and its lack of one means nothing.
+func guarded(key string, deleted bool) bool { return deleted || cluster.Persistent(key) }
+
+// refuses is the admission gate: it tells whether a record of that key and counter, offered by a peer of that
+// horizon, may be one that this node has purged.
+func (s *Store) refuses(horizon uint64, key string, counter uint64, deleted bool) bool {
+	if s.trusting || horizon >= s.horizon || counter > s.horizon || !guarded(key, deleted) {
+		return false
+	}
+	_, held := s.set.records[key]
+	return !held
+}
+
+// admit takes in the records of a peer of that horizon.
+func (s *Store) admit(horizon uint64, records []Record, o *Outcome) error {
+	for _, r := range records {
+		if s.refuses(horizon, r.Key, r.Version.Counter, r.Deleted) {
+			o.Refused = append(o.Refused, r.Key)
+			continue
+		}
+		if r.Key == cluster.ReportKey(s.self) && s.reported {
+			// Only this node writes this record, so this one is from before its last start, or from a node that
+			// took it for gone. What this life has said stands.
+			if mine := s.set.records[r.Key].Record; newer(r, mine) {
+				s.clock = max(s.clock, r.Version.Counter)
+				if err := s.rewrite(mine, o); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if s.take(r) {
+			o.Changed = append(o.Changed, r)
+		}
+	}
+	return nil
+}
+
+// rewrite gives a record of this node a new version.
+func (s *Store) rewrite(r Record, o *Outcome) error {
+	r, err := s.write(r)
+	if err == nil {
+		o.Spread = append(o.Spread, r)
+	}
+	return err
+}
+
+// adopt is what the stale side does on a message of a peer with a greater horizon: it gives up what that peer
+// has purged and, once it holds all that the peer holds, takes over the horizon.
+func (s *Store) adopt(in Message, o *Outcome) error {
+	for _, list := range in.Lists {
+		theirs := list.byKey()
+		for _, r := range s.set.list(func(r Record) bool { return bucketOf(r.Key) == list.Bucket }) {
+			_, held := theirs[r.Key]
+			if held || r.Version.Counter > in.Horizon || !guarded(r.Key, r.Deleted) || s.trusting {
+				continue
+			}
+			if !s.joined && r.Version.Node == s.self && !r.Deleted {
+				// No peer has ever held this, so none can have purged it: it is new, with a small counter only
+				// because the clock of a new node starts at zero.
+				if err := s.rewrite(r, o); err != nil {
+					return err
+				}
+				continue
+			}
+			s.set.drop(r.Key)
+			s.wake(r.Key)
+			o.Dropped = append(o.Dropped, r)
+		}
+	}
+	if c := s.compare(in); c.known && c.iHoldTheirs {
+		s.horizon = in.Horizon
+		s.kept = max(s.kept, s.horizon)
+		s.wakeAll()
+	}
+	return nil
+}
+
+// observe draws the conclusions from a message of a peer with the same horizon.
+func (s *Store) observe(in Message) {
+	c := s.compare(in)
+	if !c.known {
+		return
+	}
+	if s.live(cluster.NodeKey(in.From)) {
+		s.acks.observe(in.From, min(in.Durable, c.agreed))
+	}
+	if !s.joined && c.theyHoldMine && s.live(cluster.NodeKey(s.self)) {
+		s.joined = true
+		s.wakeAll()
+	}
+}
+
+// RaiseHorizon purges the tombstones that every known node has acknowledged, and returns them. A node is known
+// as long as its node/<id> record lives, be it up or down. Only the leader calls this, every now and then; the
+// others learn the new horizon in their next exchange. Two leaders at a time do no harm, only less good.
+func (s *Store) RaiseHorizon() []Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.live(cluster.NodeKey(s.self)) {
+		return nil // Not a member itself, or not yet.
+	}
+	var known []string
+	for key, h := range s.set.records {
+		if id, ok := strings.CutPrefix(key, cluster.NodeKey("")); ok && !h.Deleted && id != s.self {
+			known = append(known, id)
+		}
+	}
+	limit := s.acks.horizon(s.durable, known)
+	purged := s.set.list(func(r Record) bool { return r.Deleted && r.Version.Counter <= limit })
+	// No further than needed: what lies beyond the horizon is admitted from any peer.
+	next := s.horizon + 1
+	for _, r := range purged {
+		next = max(next, r.Version.Counter)
+	}
+	if len(purged) == 0 || next > limit {
+		return nil
+	}
+	for _, r := range purged {
+		s.set.drop(r.Key)
+	}
+	s.horizon = next
+	s.wakeAll()
+	return purged
+}
+
+func (s *Store) live(key string) bool {
+	h, ok := s.set.records[key]
+	return ok && !h.Deleted
+}

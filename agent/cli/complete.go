@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// completionTimeout bounds how long the shell hangs at a tab press when the agent is slow. It completes nothing
+// then.
+const completionTimeout = 2 * time.Second
+
+// completion is what cobra asks for the words that may come next.
+type completion = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective)
+
+// completeNames offers the names that list returns, less those already typed.
+func completeNames(list func(ctx context.Context) ([]string, error)) completion {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+		defer cancel()
+		names, err := list(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(args, name) })
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeFirst offers names for the first argument only.
+func completeFirst(complete completion) completion {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete(cmd, args, toComplete)
+	}
+}
+
+func completeServices(a *app) completion {
+	return completeNames(func(ctx context.Context) ([]string, error) {
+		c, err := a.connect()
+		if err != nil {
+			return nil, err
+		}
+		services, err := c.Services(ctx)
+		var names []string
+		for _, s := range services {
+			names = append(names, s.Name)
+		}
+		return names, err
+	})
+}
+
+func completeNodes(a *app) completion {
+	return completeNames(func(ctx context.Context) ([]string, error) {
+		c, err := a.connect()
+		if err != nil {
+			return nil, err
+		}
+		nodes, err := c.Nodes(ctx)
+		var names []string
+		for _, n := range nodes {
+			names = append(names, n.Name)
+		}
+		return names, err
+	})
+}
+
+func completeImages(a *app) completion {
+	return completeNames(func(ctx context.Context) ([]string, error) {
+		c, err := a.connect()
+		if err != nil {
+			return nil, err
+		}
+		images, err := c.Images(ctx)
+		var names []string
+		for _, i := range images {
+			names = append(names, familiar(i.Name))
+		}
+		return names, err
+	})
+}
+
+// completeFlag offers the few words that a flag may have. The flag must exist.
+func completeFlag(cmd *cobra.Command, flag string, words ...string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // only for a flag that the command lacks: a mistake in the program
+	}
+}

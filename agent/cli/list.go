@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+
+	"github.com/spf13/cobra"
+)
+
+// column is one column of a list: what docker's templates call it, its heading, and its cell for a row.
+type column[T any] struct {
+	name, header string
+	cell         func(T) string
+	hidden       bool // not in the plain table, for templates only
+}
+
+// listOptions are the flags that every list has.
+type listOptions struct {
+	format  string
+	quiet   bool
+	noTrunc bool
+	filters []string
+}
+
+// addListFlags adds the flags of a list; keys are those that --filter knows.
+func addListFlags(cmd *cobra.Command, o *listOptions, what string, keys []string) {
+	f := cmd.Flags()
+	f.StringVar(&o.format, "format", "table", "print as table, json, or by a Go template (TEMPLATE or \"table TEMPLATE\")")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only "+what)
+	f.BoolVar(&o.noTrunc, "no-trunc", false, "do not shorten the output")
+	f.StringArrayVarP(&o.filters, "filter", "f", nil, "print only what matches KEY=VALUE (keys: "+strings.Join(keys, ", ")+")")
+	completeFlag(cmd, "format", "table", "json")
+}
+
+// list is how one kind of things is printed.
+type list[T any] struct {
+	columns []column[T]
+	id      func(T) string // what --quiet prints
+}
+
+// print writes the rows in the form that the options ask for.
+func (l list[T]) print(w io.Writer, o listOptions, rows []T) error {
+	var out bytes.Buffer
+	var err error
+	switch {
+	case o.quiet:
+		for _, row := range rows {
+			fmt.Fprintln(&out, l.id(row))
+		}
+	case o.format == "json":
+		err = writeJSON(&out, rows)
+	case o.format == "table":
+		l.table(&out, rows)
+	default:
+		err = l.template(&out, o.format, rows)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(out.Bytes())
+	return err
+}
+
+func (l list[T]) table(w io.Writer, rows []T) {
+	tw := newTabWriter(w)
+	cells := make([]string, 0, len(l.columns))
+	write := func(cell func(column[T]) string) {
+		cells = cells[:0]
+		for _, c := range l.columns {
+			if !c.hidden {
+				cells = append(cells, cell(c))
+			}
+		}
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+	}
+	write(func(c column[T]) string { return c.header })
+	for _, row := range rows {
+		write(func(c column[T]) string { return oneLine(c.cell(row)) })
+	}
+	tw.Flush()
+}
+
+// template prints each row by a template over its columns' names. With "table " in front, a line of headings comes
+// first and the fields, which a tab separates, are aligned.
+func (l list[T]) template(w io.Writer, format string, rows []T) error {
+	text, aligned := strings.CutPrefix(format, "table ")
+	// A shell's single quotes keep \t and \n as two characters each; docker's users type them so.
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
+	tmpl, err := newTemplate(text)
+	if err != nil {
+		return err
+	}
+	out := w
+	if aligned {
+		tw := newTabWriter(w)
+		defer tw.Flush()
+		out = tw
+	}
+	line := func(cell func(column[T]) string) error {
+		fields := make(map[string]string, len(l.columns))
+		for _, c := range l.columns {
+			fields[c.name] = cell(c)
+		}
+		if err := tmpl.Execute(out, fields); err != nil {
+			return templateError(err)
+		}
+		_, err := io.WriteString(out, "\n")
+		return err
+	}
+	if aligned {
+		if err := line(func(c column[T]) string { return c.header }); err != nil {
+			return err
+		}
+	}
+	for _, row := range rows {
+		if err := line(func(c column[T]) string { return oneLine(c.cell(row)) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newTabWriter aligns columns as docker's lists are aligned.
+func newTabWriter(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 1, 3, ' ', 0) }
+
+// newTemplate reads a template with the functions that docker's have and that a list needs. A field that does not
+// exist is an error.
+func newTemplate(text string) (*template.Template, error) {
+	tmpl, err := template.New("format").Option("missingkey=error").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			var b bytes.Buffer
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false)
+			err := enc.Encode(v)
+			return strings.TrimSpace(b.String()), err
+		},
+		"join":  func(list []string, sep string) string { return strings.Join(list, sep) },
+		"lower": strings.ToLower,
+		"split": strings.Split,
+		"upper": strings.ToUpper,
+	}).Parse(text)
+	if err != nil {
+		return nil, templateError(err)
+	}
+	return tmpl, nil
+}
+
+func templateError(err error) error {
+	return fmt.Errorf("--format: %s", strings.TrimPrefix(err.Error(), "template: format:"))
+}
+
+// writeJSON writes v on one line. Characters that only HTML would need escaped stay as they are.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+func newTaskListCommand(a *app) *cobra.Command {
+	var o listOptions
+	cmd := &cobra.Command{
+		Use:   "ps [OPTIONS] [SERVICE...]",
+		Short: "List tasks, those of all services if none is named",
+		Example: `  piswarm ps
+  piswarm ps greeters
+  piswarm ps --filter node=pi1 --filter state=running`,
+		ValidArgsFunction: completeServices(a),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runTaskList(cmd, a, args, o)
+		},
+		DisableFlagsInUseLine: true,
+	}
+	addListFlags(cmd, &o, "IDs", filterKeys(taskMatchers))
+	return cmd
+}
+
+func runTaskList(cmd *cobra.Command, a *app, services []string, o listOptions) error {
+	f, err := parseFilter(o.filters, taskMatchers)
+	if err != nil {
+		return &usageError{cmd, err}
+	}
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	if len(services) == 0 {
+		services = []string{""} // all
+	}
+	var tasks []client.Task
+	for _, service := range services {
+		some, err := c.Tasks(cmd.Context(), service)
+		if err != nil {
+			return err
+		}
+		tasks = append(tasks, some...)
+	}
+	return taskList(a, o.noTrunc).print(a.stdout, o, f.apply(tasks))
+}
+
+var taskMatchers = map[string]matcher[client.Task]{
+	"desired-state": func(t client.Task, v string) bool { return string(t.Desired) == v },
+	"id":            func(t client.Task, v string) bool { return strings.HasPrefix(t.ID, v) },
+	"name":          func(t client.Task, v string) bool { return strings.HasPrefix(taskName(t), v) },
+	"node":          func(t client.Task, v string) bool { return t.Node == v },
+	"service":       func(t client.Task, v string) bool { return t.Service == v },
+	"state":         func(t client.Task, v string) bool { return string(t.State) == v },
+}
+
+// maxErrorWidth keeps a task on one line of a terminal; --no-trunc shows the rest.
+const maxErrorWidth = 60
+
+func taskList(a *app, whole bool) list[client.Task] {
+	now := a.now()
+	return list[client.Task]{
+		columns: []column[client.Task]{
+			{name: "ID", header: "ID", cell: func(t client.Task) string { return shortID(t.ID, whole) }},
+			{name: "Name", header: "NAME", cell: taskName},
+			{name: "Image", header: "IMAGE", cell: func(t client.Task) string {
+				if whole {
+					return t.Image
+				}
+				return familiar(t.Image)
+			}},
+			{name: "Node", header: "NODE", cell: func(t client.Task) string { return t.Node }},
+			{name: "DesiredState", header: "DESIRED STATE", cell: func(t client.Task) string { return capitalised(string(t.Desired)) }},
+			{name: "CurrentState", header: "CURRENT STATE", cell: func(t client.Task) string {
+				return strings.TrimSpace(capitalised(string(t.State)) + " " + ago(now, t.Since))
+			}},
+			{name: "Error", header: "ERROR", cell: func(t client.Task) string {
+				if whole || t.Error == "" {
+					return t.Error
+				}
+				return shorten(oneLine(t.Error), maxErrorWidth)
+			}},
+			{name: "Service", header: "SERVICE", cell: func(t client.Task) string { return t.Service }, hidden: true},
+			{name: "Slot", header: "SLOT", cell: func(t client.Task) string { return fmt.Sprint(t.Slot) }, hidden: true},
+			{name: "Address", header: "ADDRESS", cell: func(t client.Task) string { return t.Address }, hidden: true},
+		},
+		id: func(t client.Task) string { return shortID(t.ID, whole) },
+	}
+}
+
+// taskName is docker's: greeters.1, or for a global service, whose tasks have no slot, lamp.pi1.
+func taskName(t client.Task) string {
+	if t.Slot == 0 && t.Node != "" {
+		return t.Service + "." + t.Node
+	}
+	return fmt.Sprintf("%s.%d", t.Service, t.Slot)
+}
+
+// wanted tells whether the task is one that shall run, not one that is on its way out.
+func wanted(t client.Task) bool { return t.Desired == cluster.Running }

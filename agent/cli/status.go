@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/moby/term"
+	"github.com/spf13/cobra"
+
+	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "status [OPTIONS]",
+		Short: "Show the cluster on one screen: nodes, services, and what does not run",
+		Example: `  piswarm status
+  piswarm status --format json
+  piswarm status --format '{{.Leader}}'`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runStatus(cmd.Context(), a, format)
+		},
+		DisableFlagsInUseLine: true,
+	}
+	cmd.Flags().StringVar(&format, "format", "table", "print as table, json, or by a Go template")
+	completeFlag(cmd, "format", "table", "json")
+	return cmd
+}
+
+func runStatus(ctx context.Context, a *app, format string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	status, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	switch format {
+	case "json":
+		if err := writeJSON(&out, complete(status)); err != nil {
+			return err
+		}
+	case "table":
+		tasks, err := c.Tasks(ctx, "")
+		if err != nil {
+			return err
+		}
+		writeStatus(&out, status, tasks, a.width())
+	default:
+		tmpl, err := newTemplate(format)
+		if err != nil {
+			return err
+		}
+		if err := tmpl.Execute(&out, status); err != nil {
+			return templateError(err)
+		}
+		out.WriteByte('\n')
+	}
+	_, err = a.stdout.Write(out.Bytes())
+	return err
+}
+
+// complete gives empty lists for those that the agent left out, so that a program that reads the JSON finds a list in
+// each place.
+func complete(s client.Status) client.Status {
+	s.Nodes = slices.Concat([]client.NodeStatus{}, s.Nodes)
+	for i := range s.Nodes {
+		s.Nodes[i] = completeNode(s.Nodes[i])
+	}
+	s.Services = slices.Concat([]client.ServiceStatus{}, s.Services)
+	for i := range s.Services {
+		s.Services[i] = completeService(s.Services[i])
+	}
+	return s
+}
+
+func completeNode(n client.NodeStatus) client.NodeStatus {
+	if n.Warnings == nil {
+		n.Warnings = []string{}
+	}
+	return n
+}
+
+func completeService(s client.ServiceStatus) client.ServiceStatus {
+	if s.Ports == nil {
+		s.Ports = []cluster.Port{}
+	}
+	return s
+}
+
+// width is how wide a screen may be: that of the terminal, or the classical one.
+func (a *app) width() int {
+	if f, ok := a.stdout.(*os.File); ok && term.IsTerminal(f.Fd()) {
+		width, _ := terminalSize(f)
+		return max(width, 40)
+	}
+	return 80
+}
+
+// writeStatus writes the screen for people, no line wider than width.
+func writeStatus(out *bytes.Buffer, s client.Status, tasks []client.Task, width int) {
+	if s.Cluster == "" {
+		fmt.Fprintln(out, "This node is in no cluster yet: piswarm init makes one, piswarm join enters one.")
+		return
+	}
+	leader := s.Leader
+	if leader == "" {
+		leader = "none yet"
+	}
+	fmt.Fprintf(out, "cluster %s, leader %s, %s\n\n", s.Cluster, leader, nodeCount(s.Nodes))
+
+	writeColumns(out, width, []string{"NODE", "ADDRESS", "STATE", "AVAILABILITY", "PLATFORM", "TASKS"}, len(s.Nodes), func(i int) []string {
+		n := s.Nodes[i]
+		return []string{n.Name, n.Address, string(n.State), string(n.Availability), platformString(n.OS, n.Arch, n.Variant), fmt.Sprint(n.Tasks)}
+	})
+	for _, n := range s.Nodes {
+		for _, w := range n.Warnings {
+			writeWrapped(out, width, "! "+n.Name+": "+oneLine(w))
+		}
+	}
+	fmt.Fprintln(out)
+	if len(s.Services) == 0 {
+		fmt.Fprintln(out, "No services yet: piswarm create --name web --publish 80:80 nginx")
+		return
+	}
+	writeColumns(out, width, []string{"SERVICE", "MODE", "RUNNING", "IMAGE", "PORTS"}, len(s.Services), func(i int) []string {
+		s := s.Services[i]
+		return []string{s.Name, string(s.Mode), replicasString(s), familiar(s.Image), portsString(s.Ports)}
+	})
+	for _, line := range notRunning(tasks) {
+		writeWrapped(out, width, "! "+line)
+	}
+}
+
+// nodeCount is "3 nodes", or "2 of 3 nodes ready".
+func nodeCount(nodes []client.NodeStatus) string {
+	ready := 0
+	for _, n := range nodes {
+		if n.State == cluster.Ready {
+			ready++
+		}
+	}
+	if ready == len(nodes) {
+		return plural(len(nodes), "node")
+	}
+	return fmt.Sprintf("%d of %s ready", ready, plural(len(nodes), "node"))
+}
+
+// notRunning says which tasks that shall run do not and why, those with the same reason in one line.
+func notRunning(tasks []client.Task) []string {
+	type trouble struct{ service, what string }
+	var order []trouble
+	names := map[trouble][]string{}
+	for _, t := range tasks {
+		if !wanted(t) || t.State == cluster.Running {
+			continue
+		}
+		what := string(t.State)
+		if t.Error != "" {
+			what += ": " + oneLine(t.Error)
+		}
+		k := trouble{t.Service, what}
+		if names[k] == nil {
+			order = append(order, k)
+		}
+		names[k] = append(names[k], taskName(t))
+	}
+	lines := make([]string, len(order))
+	for i, k := range order {
+		lines[i] = enumerate(names[k]) + " " + k.what
+	}
+	return lines
+}
+
+// writeColumns writes aligned columns. Where they are too wide together, the widest are cut.
+func writeColumns(out *bytes.Buffer, width int, header []string, rows int, row func(int) []string) {
+	const gap = 2
+	table := [][]string{header}
+	for i := range rows {
+		cells := row(i)
+		for j := range cells {
+			cells[j] = oneLine(cells[j])
+		}
+		table = append(table, cells)
+	}
+	widths := make([]int, len(header))
+	total := gap * (len(header) - 1)
+	for j := range header {
+		for _, cells := range table {
+			widths[j] = max(widths[j], len([]rune(cells[j])))
+		}
+		total += widths[j]
+	}
+	for ; total > width; total-- {
+		widths[slices.Index(widths, slices.Max(widths))]--
+	}
+	for _, cells := range table {
+		var line strings.Builder
+		for j, cell := range cells {
+			fmt.Fprintf(&line, "%-*s", widths[j]+gap, shorten(cell, widths[j]))
+		}
+		fmt.Fprintln(out, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// writeWrapped writes text in lines no wider than width, at blanks; all but the first are indented.
+func writeWrapped(out *bytes.Buffer, width int, text string) {
+	const indent = "  "
+	line := ""
+	for _, word := range strings.Fields(text) {
+		word = shorten(word, width-len(indent))
+		switch {
+		case line == "":
+			line = word
+		case len([]rune(line))+1+len([]rune(word)) > width:
+			fmt.Fprintln(out, line)
+			line = indent + word
+		default:
+			line += " " + word
+		}
+	}
+	fmt.Fprintln(out, line)
+}

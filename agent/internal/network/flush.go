@@ -1,0 +1,62 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Backend is a port of a container that connections were led to.
+type Backend struct {
+	Address  netip.AddrPort
+	Protocol cluster.Protocol
+}
+
+// FlushConntrack makes the kernel forget the connections to backends that are gone. Rules decide only where a
+// connection's first packet goes; a client that keeps sending from one UDP port would reach a corpse for as
+// long as it keeps sending. A backend of port 0 stands for all ports and protocols of its address, which is
+// what a virtual IP leads to. It reads the table once, however many backends there are.
+func (n *Network) FlushConntrack(ctx context.Context, removed []Backend) error {
+	if len(removed) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	gone := backends{}
+	for _, b := range removed {
+		gone[b] = true
+	}
+	if _, err := n.nl.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, gone); err != nil {
+		return fmt.Errorf("forget connections to removed tasks: %w", err)
+	}
+	return nil
+}
+
+type backends map[Backend]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter. Whoever a connection was meant for, its
+// replies come from the backend.
+func (b backends) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	addr, ok := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	if !ok {
+		return false
+	}
+	addr = addr.Unmap()
+	if b[Backend{Address: netip.AddrPortFrom(addr, 0)}] {
+		return true
+	}
+	proto := cluster.TCP
+	switch flow.Reverse.Protocol {
+	case unix.IPPROTO_TCP:
+	case unix.IPPROTO_UDP:
+		proto = cluster.UDP
+	default:
+		return false
+	}
+	return b[Backend{Address: netip.AddrPortFrom(addr, flow.Reverse.SrcPort), Protocol: proto}]
+}

@@ -1,0 +1,207 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/piswarm/piswarm/pkg/state"
+)
+
+const (
+	fileName    = "state"
+	prevSuffix  = ".prev"
+	tempSuffix  = ".tmp"
+	badInfix    = ".corrupt-"
+	keepCorrupt = 3
+)
+
+// clockMargin is added to the clock of a previous copy. The lost file may have had a greater one, up to which
+// this node has acknowledged records and given out versions; its new writes must not come to lie below that.
+const clockMargin = 1 << 20
+
+// File is the state file of one node. It is safe for use by many goroutines.
+type File struct {
+	path string
+
+	mu     sync.Mutex
+	last   []byte // what is on disk for sure; nil if that is not known
+	writes uint64
+}
+
+// Open reads the state file in dir, which is made if missing. A corrupt file is set aside and named in the log,
+// and the previous copy stands in; if there is none either, the contents are empty and peers will refill them.
+// An error means that the directory cannot be used.
+func Open(dir string, log *slog.Logger) (*File, Contents, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, Contents{}, fmt.Errorf("state directory: %w", err)
+	}
+	f := &File{path: filepath.Join(dir, fileName)}
+	c, raw, err := load(f.path, log)
+	if err != nil {
+		return nil, Contents{}, err
+	}
+	if raw != nil {
+		f.last = raw
+		return f, c, nil
+	}
+	c, raw, err = load(f.path+prevSuffix, log)
+	if err != nil {
+		return nil, Contents{}, err
+	}
+	if raw != nil {
+		log.Warn("state file lost, going on with its previous copy", "file", f.path+prevSuffix)
+		c.State.Clock = min(c.State.Clock+clockMargin, state.MaxCounter)
+	}
+	return f, c, nil
+}
+
+// load reads one file. It returns no bytes if there is none, or none that is whole; the latter is set aside.
+func load(path string, log *slog.Logger) (Contents, []byte, error) {
+	raw, err := read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Contents{}, nil, nil
+	}
+	var c Contents
+	if err == nil {
+		c, err = decode(raw)
+	}
+	if err == nil {
+		return c, raw, nil
+	}
+	aside, asideErr := setAside(path)
+	if asideErr != nil {
+		return Contents{}, nil, fmt.Errorf("%s is corrupt (%w) and cannot be set aside: %w", path, err, asideErr)
+	}
+	log.Error("state file is corrupt, set aside", "file", path, "error", err, "kept", aside)
+	return Contents{}, nil, nil
+}
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1)) // One byte too many breaks the checksum.
+}
+
+// setAside renames a file to the next free .corrupt-N and removes the oldest of more than keepCorrupt.
+func setAside(path string) (string, error) {
+	dir, name := filepath.Split(path)
+	base, _ := strings.CutSuffix(name, prevSuffix)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	next := 1
+	var numbers []int
+	for _, e := range entries {
+		digits, ok := strings.CutPrefix(e.Name(), base+badInfix)
+		if n, err := strconv.Atoi(digits); ok && err == nil {
+			numbers = append(numbers, n)
+			next = max(next, n+1)
+		}
+	}
+	numbered := func(n int) string { return filepath.Join(dir, base+badInfix+strconv.Itoa(n)) }
+	if err := os.Rename(path, numbered(next)); err != nil {
+		return "", err
+	}
+	for _, n := range numbers {
+		if n <= next-keepCorrupt {
+			if err := os.Remove(numbered(n)); err != nil {
+				return "", err
+			}
+		}
+	}
+	return numbered(next), nil
+}
+
+// Save brings the contents to disk, unless they are there already. When it returns nil they survive a power
+// cut. When it returns an error, the file is as it was before, or whole and new.
+func (f *File) Save(c Contents) error {
+	raw, err := encode(c)
+	if err != nil {
+		return fmt.Errorf("save %s: %w", f.path, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last != nil && bytes.Equal(raw, f.last) {
+		return nil
+	}
+	f.writes++
+	f.last = nil
+	if err := f.replace(raw); err != nil {
+		return fmt.Errorf("save %s: %w", f.path, err)
+	}
+	f.last = raw
+	return nil
+}
+
+// Writes returns how often Save has gone to disk.
+func (f *File) Writes() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.writes
+}
+
+// replace puts the bytes in the file's place and keeps the former file. At every moment the name belongs to
+// a whole file, for the former one gets its second name by a link before the new one takes the first.
+func (f *File) replace(raw []byte) error {
+	temp, prev := f.path+tempSuffix, f.path+prevSuffix
+	if err := writeSynced(temp, raw); err != nil {
+		return errors.Join(err, removeIfThere(temp))
+	}
+	if err := removeIfThere(prev + tempSuffix); err != nil {
+		return err
+	}
+	err := os.Link(f.path, prev+tempSuffix)
+	if err == nil {
+		err = os.Rename(prev+tempSuffix, prev)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil // The first save, or the first after a loss: then prev is the only copy and stays.
+	}
+	if err != nil {
+		return fmt.Errorf("keep the previous copy: %w", err)
+	}
+	if err := os.Rename(temp, f.path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(f.path))
+}
+
+func writeSynced(path string, raw []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// syncDir makes the renames in a directory survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

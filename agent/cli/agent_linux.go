@@ -22,7 +22,7 @@ cleanup ends them too. systemd runs this command as the service piswarm.`,
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.Flags().StringVar(&o.advertise, "advertise", "", "address or network interface that other nodes reach this one at")
+	cmd.Flags().StringVar(&o.advertise, "advertise", "", "`address` or network interface that other nodes reach this one at")
 	cmd.AddCommand(&cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove everything that the agent set up on this machine",

@@ -29,7 +29,7 @@ image from it when they need it.`,
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "", "tar file to read (default: standard input)")
+	cmd.Flags().StringVarP(&input, "input", "i", "", "tar `file` to read (default: standard input)")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only what was loaded")
 	return cmd
 }
@@ -67,7 +67,7 @@ func runImageLoad(cmd *cobra.Command, a *app, input string, quiet bool) error {
 func openInput(cmd *cobra.Command, a *app, name string) (in io.Reader, size int64, closeInput func(), err error) {
 	if name == "" || name == "-" {
 		if f, ok := a.stdin.(*os.File); ok && term.IsTerminal(f.Fd()) {
-			return nil, 0, nil, usageErrorf(cmd, "%s needs a tar file: -i FILE, or one on standard input", cmd.CommandPath())
+			return nil, 0, nil, usageErrorf(cmd, "%s needs a tar file: -i FILE, or one on standard input", cmd.Name())
 		}
 		return a.stdin, 0, func() {}, nil
 	}

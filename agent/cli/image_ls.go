@@ -60,7 +60,8 @@ func imageList(whole bool) list[client.Image] {
 			{name: "Nodes", header: "NODES", cell: func(i client.Image) string { return strings.Join(i.Nodes, ", ") }},
 			{name: "Digest", header: "DIGEST", cell: func(i client.Image) string { return i.Digest }, hidden: true},
 		},
-		id: func(i client.Image) string { return imageID(i, whole) },
+		fill: filledImage,
+		id:   func(i client.Image) string { return imageID(i, whole) },
 	}
 }
 

@@ -42,8 +42,8 @@ Who has the token can read and change everything. piswarm token shows it again.
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.Flags().StringVar(&init.Name, "name", "home", "name of the cluster")
-	cmd.Flags().StringVar(&init.Pool, "pool", "10.77.0.0/16", "network of the containers; each node takes a /24 of it")
+	cmd.Flags().StringVar(&init.Name, "name", "home", "`name` of the cluster")
+	cmd.Flags().StringVar(&init.Pool, "pool", "10.77.0.0/16", "`network` of the containers; each node takes a /24 of it")
 	return cmd
 }
 

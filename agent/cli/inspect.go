@@ -21,7 +21,7 @@ func newServiceInspectCommand(a *app) *cobra.Command {
 		Args:              minArgs(1, "a service; see piswarm ls"),
 		ValidArgsFunction: completeServices(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inspect(cmd.Context(), a, args, format, (*client.Client).Service)
+			return inspect(cmd.Context(), a, args, format, (*client.Client).Service, filledService)
 		},
 		DisableFlagsInUseLine: true,
 	}
@@ -30,13 +30,13 @@ func newServiceInspectCommand(a *app) *cobra.Command {
 }
 
 func addInspectFlags(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", "json", "print as json or by a Go template")
+	cmd.Flags().StringVar(format, "format", "json", "`format`, json or a Go template")
 	completeFlag(cmd, "format", "json")
 }
 
 // inspect prints what get answers for each name. If one of them fails, nothing is printed, so that a program never
 // takes a part for the whole.
-func inspect[T any](ctx context.Context, a *app, names []string, format string, get func(*client.Client, context.Context, string) (T, error)) error {
+func inspect[T any](ctx context.Context, a *app, names []string, format string, get func(*client.Client, context.Context, string) (T, error), fill func(T) T) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func inspect[T any](ctx context.Context, a *app, names []string, format string, 
 		if err != nil {
 			return err
 		}
-		all = append(all, v)
+		all = append(all, fill(v))
 	}
 	var out bytes.Buffer
 	if format == "json" {

@@ -46,8 +46,8 @@ from standard input instead.`,
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.Flags().StringVar(&token, "token", "", "the cluster's token, as piswarm token prints it")
-	cmd.Flags().StringVar(&tokenFile, "token-file", "", "read the token from a file (-: standard input)")
+	cmd.Flags().StringVar(&token, "token", "", "the cluster's `token`, as piswarm token prints it")
+	cmd.Flags().StringVar(&tokenFile, "token-file", "", "read the token from a `file` (-: standard input)")
 	return cmd
 }
 

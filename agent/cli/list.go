@@ -30,10 +30,10 @@ type listOptions struct {
 // addListFlags adds the flags of a list; keys are those that --filter knows.
 func addListFlags(cmd *cobra.Command, o *listOptions, what string, keys []string) {
 	f := cmd.Flags()
-	f.StringVar(&o.format, "format", "table", "print as table, json, or by a Go template (TEMPLATE or \"table TEMPLATE\")")
+	f.StringVar(&o.format, "format", "table", "`format`, table, json, or a Go template, also after the word table")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print only "+what)
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "do not shorten the output")
-	f.StringArrayVarP(&o.filters, "filter", "f", nil, "print only what matches KEY=VALUE (keys: "+strings.Join(keys, ", ")+")")
+	f.StringArrayVarP(&o.filters, "filter", "f", nil, "print only what matches `KEY=VALUE`, KEY one of "+strings.Join(keys, ", "))
 	completeFlag(cmd, "format", "table", "json")
 }
 
@@ -41,6 +41,7 @@ func addListFlags(cmd *cobra.Command, o *listOptions, what string, keys []string
 type list[T any] struct {
 	columns []column[T]
 	id      func(T) string // what --quiet prints
+	fill    func(T) T      // leaves no null in the JSON; nil where there can be none
 }
 
 // print writes the rows in the form that the options ask for.
@@ -53,6 +54,9 @@ func (l list[T]) print(w io.Writer, o listOptions, rows []T) error {
 			fmt.Fprintln(&out, l.id(row))
 		}
 	case o.format == "json":
+		if l.fill != nil {
+			rows = filledEach(rows, l.fill)
+		}
 		err = writeJSON(&out, rows)
 	case o.format == "table":
 		l.table(&out, rows)

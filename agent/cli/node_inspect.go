@@ -16,7 +16,7 @@ func newNodeInspectCommand(a *app) *cobra.Command {
 		Args:              minArgs(1, "a node; see piswarm node ls"),
 		ValidArgsFunction: completeNodes(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inspect(cmd.Context(), a, args, format, (*client.Client).Node)
+			return inspect(cmd.Context(), a, args, format, (*client.Client).Node, filledNode)
 		},
 		DisableFlagsInUseLine: true,
 	}

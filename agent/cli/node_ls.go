@@ -97,6 +97,7 @@ func nodeList(whole bool) list[client.NodeStatus] {
 			{name: "Tasks", header: "TASKS", cell: func(n client.NodeStatus) string { return fmt.Sprint(n.Tasks) }},
 			{name: "Warnings", header: "WARNINGS", cell: func(n client.NodeStatus) string { return strings.Join(n.Warnings, "; ") }, hidden: true},
 		},
-		id: func(n client.NodeStatus) string { return shortID(n.ID, whole) },
+		fill: filledNodeStatus,
+		id:   func(n client.NodeStatus) string { return shortID(n.ID, whole) },
 	}
 }

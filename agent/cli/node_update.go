@@ -44,10 +44,10 @@ to others. A manager may become the leader, a worker never does.`,
 		DisableFlagsInUseLine: true,
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.availability, "availability", "", "active, pause or drain")
-	f.StringVar(&o.role, "role", "", "manager or worker")
-	f.StringArrayVar(&o.labelsAdd, "label-add", nil, "add or change a label: KEY[=VALUE]")
-	f.StringArrayVar(&o.labelsRemove, "label-rm", nil, "remove a label by its key")
+	f.StringVar(&o.availability, "availability", "", "`availability`, active, pause or drain")
+	f.StringVar(&o.role, "role", "", "`role`, manager or worker")
+	f.StringArrayVar(&o.labelsAdd, "label-add", nil, "add or change a label, `KEY[=VALUE]`")
+	f.StringArrayVar(&o.labelsRemove, "label-rm", nil, "remove a label by its `key`")
 	completeFlag(cmd, "availability", string(cluster.Active), string(cluster.Pause), string(cluster.Drain))
 	completeFlag(cmd, "role", string(cluster.Manager), string(cluster.Worker))
 	return cmd

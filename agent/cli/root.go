@@ -50,12 +50,14 @@ Any node takes any command, and every node answers every published port.`
   piswarm status`
 	root.SilenceErrors = true // report prints them
 	root.SilenceUsage = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{cmd, err} })
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpCommand(newHelpCommand())
 	host := os.Getenv("PISWARM_HOST")
 	if host == "" {
 		host = client.DefaultHost
 	}
-	root.PersistentFlags().StringVarP(&a.host, "host", "H", host, "agent to talk to; also set by PISWARM_HOST")
+	root.PersistentFlags().StringVarP(&a.host, "host", "H", host, "`address` of the agent, also set by PISWARM_HOST")
 
 	root.AddGroup(
 		&cobra.Group{ID: groupServices, Title: "Services (also as piswarm service COMMAND):"},

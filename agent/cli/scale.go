@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/piswarm/piswarm/pkg/client"
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -31,6 +32,16 @@ func newScaleCommand(a *app) *cobra.Command {
 		DisableFlagsInUseLine: true,
 	}
 	wait.addFlags(cmd, "print nothing")
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			// To a flag parser a negative number is an unknown flag.
+			if n, convErr := strconv.Atoi("-" + unknown.GetSpecifiedShortnames()); convErr == nil {
+				err = cluster.ValidateReplicas(n)
+			}
+		}
+		return flagError(cmd, err)
+	})
 	return cmd
 }
 

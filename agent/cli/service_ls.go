@@ -93,7 +93,8 @@ func serviceList(whole bool) list[client.ServiceStatus] {
 			}},
 			{name: "Ports", header: "PORTS", cell: func(s client.ServiceStatus) string { return portsString(s.Ports) }},
 		},
-		id: func(s client.ServiceStatus) string { return shortID(s.ID, whole) },
+		fill: filledServiceStatus,
+		id:   func(s client.ServiceStatus) string { return shortID(s.ID, whole) },
 	}
 }
 

@@ -30,7 +30,7 @@ func newStatusCommand(a *app) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.Flags().StringVar(&format, "format", "table", "print as table, json, or by a Go template")
+	cmd.Flags().StringVar(&format, "format", "table", "`format`, table, json, or a Go template")
 	completeFlag(cmd, "format", "table", "json")
 	return cmd
 }
@@ -47,7 +47,7 @@ func runStatus(ctx context.Context, a *app, format string) error {
 	var out bytes.Buffer
 	switch format {
 	case "json":
-		if err := writeJSON(&out, complete(status)); err != nil {
+		if err := writeJSON(&out, filledStatus(status)); err != nil {
 			return err
 		}
 	case "table":
@@ -68,34 +68,6 @@ func runStatus(ctx context.Context, a *app, format string) error {
 	}
 	_, err = a.stdout.Write(out.Bytes())
 	return err
-}
-
-// complete gives empty lists for those that the agent left out, so that a program that reads the JSON finds a list in
-// each place.
-func complete(s client.Status) client.Status {
-	s.Nodes = slices.Concat([]client.NodeStatus{}, s.Nodes)
-	for i := range s.Nodes {
-		s.Nodes[i] = completeNode(s.Nodes[i])
-	}
-	s.Services = slices.Concat([]client.ServiceStatus{}, s.Services)
-	for i := range s.Services {
-		s.Services[i] = completeService(s.Services[i])
-	}
-	return s
-}
-
-func completeNode(n client.NodeStatus) client.NodeStatus {
-	if n.Warnings == nil {
-		n.Warnings = []string{}
-	}
-	return n
-}
-
-func completeService(s client.ServiceStatus) client.ServiceStatus {
-	if s.Ports == nil {
-		s.Ports = []cluster.Port{}
-	}
-	return s
 }
 
 // width is how wide a screen may be: that of the terminal, or the classical one.

@@ -25,7 +25,7 @@ func newVersionCommand(a *app) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.Flags().StringVar(&format, "format", "", "print as json or by a Go template")
+	cmd.Flags().StringVar(&format, "format", "", "`format`, json or a Go template")
 	completeFlag(cmd, "format", "json")
 	return cmd
 }

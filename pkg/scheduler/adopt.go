@@ -175,12 +175,10 @@ func (s *service) fill(want int) {
 	}
 	for slot := 1; len(s.tasks) < want; slot++ {
 		if !taken[slot] {
-			s.tasks = append(s.tasks, s.newTask(slot))
+			s.tasks = append(s.tasks, newTask(slot))
 		}
 	}
 	slices.SortFunc(s.tasks, func(a, b *task) int { return cmp.Compare(a.Slot, b.Slot) })
 }
 
-func (s *service) newTask(slot int) *task {
-	return &task{Task: cluster.Task{Slot: slot, Attempt: s.retired}}
-}
+func newTask(slot int) *task { return &task{Task: cluster.Task{Slot: slot}} }

@@ -33,13 +33,13 @@ func (s *service) place(p *pass) {
 func (s *service) placeGlobal(p *pass) {
 	for _, n := range s.candidates(p) {
 		if s.perNode[n.index] == 0 && s.room(n) == fits {
-			t := s.newTask(0)
+			t := newTask(0)
 			s.settle(t, n)
 			s.tasks = append(s.tasks, t)
 		}
 	}
 	if len(s.tasks) == 0 {
-		s.tasks = append(s.tasks, s.newTask(0))
+		s.tasks = append(s.tasks, newTask(0))
 	}
 }
 

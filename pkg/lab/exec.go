@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -78,7 +79,11 @@ func (t Target) run(ctx context.Context, argv []string, stdio Stdio, cgroup2 *os
 		return 127, nil
 	}
 	if stdio.Terminal {
+		// Ctrl-C is for the command, which may use it for something else than to end.
 		ctx = context.WithoutCancel(ctx)
+		caught := make(chan os.Signal, 1)
+		signal.Notify(caught, os.Interrupt, syscall.SIGQUIT)
+		defer signal.Stop(caught)
 	}
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = argv

@@ -35,7 +35,8 @@ type Options struct {
 	agent []string
 }
 
-const maxNodes = 200 // pi200 has 192.168.77.210
+// MaxNodes is the largest number of Pis in a lab. The last one has 192.168.77.210.
+const MaxNodes = 200
 
 // Host is what the lab knows of one host.
 type Host struct {
@@ -65,8 +66,8 @@ type Lab struct {
 // Start starts a lab and returns when all its Pis are up: containerd and the agent of each of them answer. A
 // failed start leaves nothing behind. Cancelling ctx later does not end the lab; Close does.
 func Start(ctx context.Context, opt Options) (*Lab, error) {
-	if opt.Nodes < 1 || opt.Nodes > maxNodes {
-		return nil, fmt.Errorf("a lab of %d nodes: want 1 to %d", opt.Nodes, maxNodes)
+	if opt.Nodes < 1 || opt.Nodes > MaxNodes {
+		return nil, fmt.Errorf("a lab of %d nodes: want 1 to %d", opt.Nodes, MaxNodes)
 	}
 	if err := Preflight(); err != nil {
 		return nil, err

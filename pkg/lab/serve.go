@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
@@ -24,8 +23,8 @@ import (
 // An error is a status of 400 or more and {"error": "…"}.
 
 // Serve lets other processes use the lab by a unix socket that only root can reach. It returns, with the lab closed,
-// when ctx ends or someone asks for the lab's end.
-func Serve(ctx context.Context, l *Lab, socket string) error {
+// when ctx ends or someone asks for the lab's end. It calls ready when others can connect.
+func Serve(ctx context.Context, l *Lab, socket string, ready func()) error {
 	listener, err := listenPrivate(socket)
 	if err != nil {
 		return errors.Join(err, l.Close())
@@ -35,6 +34,7 @@ func Serve(ctx context.Context, l *Lab, socket string) error {
 	server := &http.Server{Handler: handler(l, down), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
+	ready()
 	select {
 	case <-ctx.Done():
 	case err = <-served:
@@ -75,9 +75,8 @@ func handler(l *Lab, down func()) http.Handler {
 			answer(w, struct{}{}, do(r.Context(), r.PathValue("name")))
 		})
 	}
-	var once sync.Once
 	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, _ *http.Request) {
-		once.Do(down)
+		down()
 		// Close does its work once and gives all who call it the result.
 		answer(w, struct{}{}, l.Close())
 	})

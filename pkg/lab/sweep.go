@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // inventory is the file in a lab's directory that says what must be removed after the lab, even if all of its processes
@@ -68,21 +70,44 @@ func (s *sweeper) finish() error {
 // SweepMain is what `piswarm lab sweep DIR` runs: it waits for the owner's end and then removes the lab. Only Start
 // starts it.
 func SweepMain(dir string) error {
+	// Opened now: by the time the owner has ended, the path may lead to another lab.
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
-	return Sweep(dir)
+	return sweep(d)
 }
 
 // Sweep removes what a lab whose owner has ended left in cgroups and files, and kills what is left of its processes.
 // There is nothing to do if the directory does not exist.
 func Sweep(dir string) error {
+	d, err := os.Open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return sweep(d)
+}
+
+func sweep(d *os.File) error {
+	dir := d.Name()
+	// The lab's own sweeper may be at it. When it is done, the directory is no more, or is another.
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", dir, err)
+	}
+	if same, err := isAt(d, dir); err != nil || !same {
+		return err
+	}
 	text, err := os.ReadFile(filepath.Join(dir, inventory))
 	if errors.Is(err, os.ErrNotExist) {
-		if _, err := os.Stat(dir); err == nil {
-			return fmt.Errorf("%s is not the directory of a lab: it has no %s", dir, inventory)
-		}
-		return nil
+		return fmt.Errorf("%s is not the directory of a lab: it has no %s", dir, inventory)
 	}
 	if err != nil {
 		return err
@@ -100,4 +125,17 @@ func Sweep(dir string) error {
 		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+// isAt tells whether an open directory is the one that a path leads to.
+func isAt(d *os.File, path string) (bool, error) {
+	open, err := d.Stat()
+	if err != nil {
+		return false, err
+	}
+	there, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(open, there), err
 }

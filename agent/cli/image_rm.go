@@ -17,7 +17,7 @@ func newImageRemoveCommand(a *app) *cobra.Command {
 		Long: `Remove images from every node that holds them. Of several images, those that can be removed are, also if another
 cannot.`,
 		Example:           `  piswarm image rm greeter`,
-		Args:              minArgs(1, "an image; see piswarm image ls"),
+		Args:              minArgs(1, "an image, as piswarm image ls names them"),
 		ValidArgsFunction: completeImages(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			images, err := each(args, func(arg string) (string, error) {

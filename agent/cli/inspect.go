@@ -18,10 +18,10 @@ func newServiceInspectCommand(a *app) *cobra.Command {
 		Short: "Show all that is known of services, as JSON",
 		Example: `  piswarm inspect greeters
   piswarm inspect --format '{{.Spec.Container.Digest}}' greeters`,
-		Args:              minArgs(1, "a service; see piswarm ls"),
+		Args:              minArgs(1, "a service, as piswarm ls names them"),
 		ValidArgsFunction: completeServices(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inspect(cmd.Context(), a, args, format, (*client.Client).Service, filledService)
+			return inspect(cmd.Context(), a, args, format, inspector[client.Service]{resolveServices, (*client.Client).Service, filledService})
 		},
 		DisableFlagsInUseLine: true,
 	}
@@ -34,20 +34,31 @@ func addInspectFlags(cmd *cobra.Command, format *string) {
 	completeFlag(cmd, "format", "json")
 }
 
-// inspect prints what get answers for each name. If one of them fails, nothing is printed, so that a program never
+// inspector is how one kind of things is found, read, and made free of nulls.
+type inspector[T any] struct {
+	resolve func(context.Context, *client.Client, []string) ([]string, error)
+	get     func(*client.Client, context.Context, string) (T, error)
+	fill    func(T) T
+}
+
+// inspect prints what the agent answers for each name. If one of them fails, nothing is printed, so that a program never
 // takes a part for the whole.
-func inspect[T any](ctx context.Context, a *app, names []string, format string, get func(*client.Client, context.Context, string) (T, error), fill func(T) T) error {
+func inspect[T any](ctx context.Context, a *app, names []string, format string, how inspector[T]) error {
 	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	names, err = how.resolve(ctx, c, names)
 	if err != nil {
 		return err
 	}
 	all := make([]T, 0, len(names))
 	for _, name := range names {
-		v, err := get(c, ctx, name)
+		v, err := how.get(c, ctx, name)
 		if err != nil {
 			return err
 		}
-		all = append(all, fill(v))
+		all = append(all, how.fill(v))
 	}
 	var out bytes.Buffer
 	if format == "json" {

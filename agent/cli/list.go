@@ -70,8 +70,22 @@ func (l list[T]) print(w io.Writer, o listOptions, rows []T) error {
 	return err
 }
 
-func (l list[T]) table(w io.Writer, rows []T) {
-	tw := newTabWriter(w)
+// alignedTo returns a writer of lines whose tab-separated fields are aligned as docker's are, and the function that
+// ends it. Empty last fields leave no blanks at the end of a line.
+func alignedTo(w *bytes.Buffer) (io.Writer, func()) {
+	var lines bytes.Buffer
+	tw := tabwriter.NewWriter(&lines, 0, 1, 3, ' ', 0)
+	return tw, func() {
+		tw.Flush()
+		for line := range strings.Lines(lines.String()) {
+			w.WriteString(strings.TrimRight(line, " \n") + "\n")
+		}
+	}
+}
+
+func (l list[T]) table(w *bytes.Buffer, rows []T) {
+	tw, flush := alignedTo(w)
+	defer flush()
 	cells := make([]string, 0, len(l.columns))
 	write := func(cell func(column[T]) string) {
 		cells = cells[:0]
@@ -86,12 +100,11 @@ func (l list[T]) table(w io.Writer, rows []T) {
 	for _, row := range rows {
 		write(func(c column[T]) string { return oneLine(c.cell(row)) })
 	}
-	tw.Flush()
 }
 
 // template prints each row by a template over its columns' names. With "table " in front, a line of headings comes
 // first and the fields, which a tab separates, are aligned.
-func (l list[T]) template(w io.Writer, format string, rows []T) error {
+func (l list[T]) template(w *bytes.Buffer, format string, rows []T) error {
 	text, aligned := strings.CutPrefix(format, "table ")
 	// A shell's single quotes keep \t and \n as two characters each; docker's users type them so.
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
@@ -99,10 +112,10 @@ func (l list[T]) template(w io.Writer, format string, rows []T) error {
 	if err != nil {
 		return err
 	}
-	out := w
+	var out io.Writer = w
 	if aligned {
-		tw := newTabWriter(w)
-		defer tw.Flush()
+		tw, flush := alignedTo(w)
+		defer flush()
 		out = tw
 	}
 	line := func(cell func(column[T]) string) error {
@@ -128,9 +141,6 @@ func (l list[T]) template(w io.Writer, format string, rows []T) error {
 	}
 	return nil
 }
-
-// newTabWriter aligns columns as docker's lists are aligned.
-func newTabWriter(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 1, 3, ' ', 0) }
 
 // newTemplate reads a template with the functions that docker's have and that a list needs. A field that does not
 // exist is an error.

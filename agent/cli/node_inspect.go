@@ -13,10 +13,10 @@ func newNodeInspectCommand(a *app) *cobra.Command {
 		Short: "Show all that is known of nodes, as JSON",
 		Example: `  piswarm node inspect pi1
   piswarm node inspect --format '{{.Description.Kernel}}' pi1`,
-		Args:              minArgs(1, "a node; see piswarm node ls"),
+		Args:              minArgs(1, "a node, as piswarm node ls names them"),
 		ValidArgsFunction: completeNodes(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return inspect(cmd.Context(), a, args, format, (*client.Client).Node, filledNode)
+			return inspect(cmd.Context(), a, args, format, inspector[client.Node]{resolveNodes, (*client.Client).Node, filledNode})
 		},
 		DisableFlagsInUseLine: true,
 	}

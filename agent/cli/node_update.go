@@ -22,7 +22,7 @@ A node that is active takes tasks; one on pause keeps those it has and takes no 
 to others. A manager may become the leader, a worker never does.`,
 		Example: `  piswarm node update --availability drain pi2
   piswarm node update --label-add room=kitchen pi3`,
-		Args:              exactArgs(1, "one node; see piswarm node ls"),
+		Args:              exactArgs(1, "one node"),
 		ValidArgsFunction: completeFirst(completeNodes(a)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			update, err := o.update()
@@ -33,7 +33,11 @@ to others. A manager may become the leader, a worker never does.`,
 			if err != nil {
 				return err
 			}
-			written, err := c.UpdateNode(cmd.Context(), args[0], update)
+			nodes, err := resolveNodes(cmd.Context(), c, args)
+			if err != nil {
+				return err
+			}
+			written, err := c.UpdateNode(cmd.Context(), nodes[0], update)
 			if err != nil {
 				return err
 			}

@@ -91,7 +91,8 @@ func runScale(ctx context.Context, a *app, targets []scaleTarget, wait waitOptio
 	if err != nil {
 		return err
 	}
-	if err := checkScale(ctx, c, targets); err != nil {
+	targets, err = resolveTargets(ctx, c, targets)
+	if err != nil {
 		return err
 	}
 	for _, t := range targets {
@@ -116,25 +117,35 @@ func runScale(ctx context.Context, a *app, targets []scaleTarget, wait waitOptio
 	return errors.Join(problems...)
 }
 
-// checkScale finds what would fail before anything is changed, so that a mistake in one of several services never
-// leaves half a change.
-func checkScale(ctx context.Context, c *client.Client, targets []scaleTarget) error {
+// resolveTargets names each service and finds what would fail before anything is changed, so that a mistake in one of
+// several services never leaves half a change.
+func resolveTargets(ctx context.Context, c *client.Client, targets []scaleTarget) ([]scaleTarget, error) {
 	services, err := c.Services(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	modes := map[string]cluster.Mode{}
 	for _, s := range services {
 		modes[s.Name] = s.Mode
 	}
-	for _, t := range targets {
-		mode, ok := modes[t.service]
-		if !ok {
-			return fmt.Errorf("no service %q: see piswarm ls", t.service)
+	resolved := make([]scaleTarget, len(targets))
+	seen := map[string]bool{}
+	for i, t := range targets {
+		name, err := resolveOne("service", serviceIdentities(services), t.service)
+		if err != nil {
+			return nil, err
 		}
-		if mode != cluster.Replicated {
-			return fmt.Errorf("%s is a %s service: only replicated ones have a number of replicas", t.service, mode)
+		mode, ok := modes[name]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("no service %q: see piswarm ls", name)
+		case mode != cluster.Replicated:
+			return nil, fmt.Errorf("%s is a %s service: only replicated ones have a number of replicas", name, mode)
+		case seen[name]:
+			return nil, fmt.Errorf("%s is given twice", name)
 		}
+		seen[name] = true
+		resolved[i] = scaleTarget{name, t.replicas}
 	}
-	return nil
+	return resolved, nil
 }

@@ -39,6 +39,8 @@ func runTaskList(cmd *cobra.Command, a *app, services []string, o listOptions) e
 	}
 	if len(services) == 0 {
 		services = []string{""} // all
+	} else if services, err = resolveServices(cmd.Context(), c, services); err != nil {
+		return err
 	}
 	var tasks []client.Task
 	for _, service := range services {

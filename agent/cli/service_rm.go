@@ -18,14 +18,18 @@ func newServiceRemoveCommand(a *app) *cobra.Command {
 
 Of several services, those that exist are removed also if another does not.`,
 		Example:           `  piswarm rm greeters`,
-		Args:              minArgs(1, "a service; see piswarm ls"),
+		Args:              minArgs(1, "a service, as piswarm ls names them"),
 		ValidArgsFunction: completeServices(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			return removeEach(a, args, func(name string) (client.Written, error) {
+			names, err := resolveServices(cmd.Context(), c, args)
+			if err != nil {
+				return err
+			}
+			return removeEach(a, names, func(name string) (client.Written, error) {
 				return c.RemoveService(cmd.Context(), name)
 			})
 		},

@@ -1,10 +1,6 @@
 package state
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-)
+import "fmt"
 
 // maxSteps bounds the messages that one Exchange sends. Two are the rule when something differs.
 const maxSteps = 8
@@ -106,6 +102,9 @@ func (s *Store) compare(in Message) comparison {
 		}
 	}
 	c.known = true
+	if len(lists) == 0 {
+		return c // Equal, as almost always: no need to look at each record.
+	}
 	miss := func(counter uint64) { c.agreed = min(c.agreed, counter-1) }
 	for key, mine := range s.set.records {
 		list, listed := lists[bucketOf(key)]
@@ -143,9 +142,13 @@ func (s *Store) answer(in Message) Message {
 		out.Lists = s.lists(in.Buckets)
 	}
 	send := s.pick(in.Want)
+	var ours [Buckets][]held
+	if len(in.Lists) > 0 {
+		ours = s.set.byBucket()
+	}
 	for _, l := range in.Lists {
 		theirs := l.byKey()
-		for _, mine := range s.bucket(l.Bucket) {
+		for _, mine := range ours[l.Bucket] {
 			if e, held := theirs[mine.Key]; !held || mine.Version.Compare(e.Version) > 0 || tied(mine, e) {
 				send = append(send, mine.Record)
 			}
@@ -168,13 +171,16 @@ func tied(mine held, e Entry) bool { return mine.Version == e.Version && short(m
 
 // lists returns what this node holds in the buckets whose digests differ.
 func (s *Store) lists(theirs [Buckets]uint64) []List {
+	if s.set.buckets == theirs {
+		return nil
+	}
 	var all []List
-	for b := range Buckets {
+	for b, records := range s.set.byBucket() {
 		if s.set.buckets[b] == theirs[b] {
 			continue
 		}
 		l := List{Bucket: b}
-		for _, h := range s.bucket(b) {
+		for _, h := range records {
 			l.Entries = append(l.Entries, Entry{Key: h.Key, Version: h.Version, Deleted: h.Deleted, Sum: short(h.sum)})
 		}
 		all = append(all, l)
@@ -186,18 +192,6 @@ func (s *Store) lists(theirs [Buckets]uint64) []List {
 		}
 		return size
 	})
-}
-
-// bucket returns the records of a bucket in order of their keys.
-func (s *Store) bucket(b int) []held {
-	var out []held
-	for key, h := range s.set.records {
-		if bucketOf(key) == b {
-			out = append(out, h)
-		}
-	}
-	slices.SortFunc(out, func(a, b held) int { return strings.Compare(a.Key, b.Key) })
-	return out
 }
 
 // within returns the first of the things whose sizes add up to the budget, and one at least.

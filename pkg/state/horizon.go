@@ -99,11 +99,13 @@ func (s *Store) rewrite(r Record, o *Outcome) error {
 // adopt is what the stale side does on a message of a peer with a greater horizon: it gives up what that peer
 // has purged and, once it holds all that the peer holds, takes over the horizon.
 func (s *Store) adopt(in Message, o *Outcome) error {
+	ours := s.set.byBucket()
 	for _, list := range in.Lists {
 		theirs := list.byKey()
-		for _, r := range s.set.list(func(r Record) bool { return bucketOf(r.Key) == list.Bucket }) {
-			_, held := theirs[r.Key]
-			if held || r.Version.Counter > in.Horizon || !guarded(r.Key, r.Deleted) || s.trusting {
+		for _, h := range ours[list.Bucket] {
+			r := h.Record
+			_, known := theirs[r.Key]
+			if known || r.Version.Counter > in.Horizon || !guarded(r.Key, r.Deleted) || s.trusting && !r.Deleted {
 				continue
 			}
 			if !s.joined && r.Version.Node == s.self && !r.Deleted {

@@ -90,3 +90,16 @@ func (s *set) list(keep func(Record) bool) []Record {
 	slices.SortFunc(out, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
 	return out
 }
+
+// byBucket returns all records, those of each bucket in order of their keys.
+func (s *set) byBucket() [Buckets][]held {
+	var out [Buckets][]held
+	for key, h := range s.records {
+		b := bucketOf(key)
+		out[b] = append(out[b], h)
+	}
+	for _, records := range out {
+		slices.SortFunc(records, func(a, b held) int { return strings.Compare(a.Key, b.Key) })
+	}
+	return out
+}

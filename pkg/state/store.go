@@ -37,7 +37,8 @@ type Store struct {
 	watches map[int]watch
 	nextID  int
 
-	// trusting turns the admission gate and the dropping off. Only tests set it, to show that they matter.
+	// trusting turns the admission gate and the dropping of live records off. Only tests set it, to show that
+	// these matter.
 	trusting bool
 }
 

@@ -24,7 +24,7 @@ func (h *host) awaitServices(ctx context.Context) error {
 
 // awaitService polls: the socket of a program that is just starting gives no notice.
 func (h *host) awaitService(ctx context.Context, name string, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, serviceWait)
+	ctx, cancel := context.WithTimeout(ctx, h.lab.opt.serviceWait)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -44,7 +44,7 @@ func (h *host) awaitService(ctx context.Context, name string, ask func(context.C
 			if context.Cause(ctx) == context.Canceled {
 				return ctx.Err()
 			}
-			return fmt.Errorf("%s does not answer after %s: %w%s", name, serviceWait, err, h.tail(name))
+			return fmt.Errorf("%s does not answer after %s: %w%s", name, h.lab.opt.serviceWait, err, h.tail(name))
 		}
 	}
 }

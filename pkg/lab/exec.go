@@ -194,7 +194,7 @@ func (l *Lab) Dial(ctx context.Context, from, network, address string) (conn net
 		return nil, err
 	}
 	if h, err := l.host(name); err == nil {
-		name = h.address().String()
+		name = h.addr.String()
 	}
 	// A name would be resolved on another thread, outside the lab.
 	if net.ParseIP(name) == nil {

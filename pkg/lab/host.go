@@ -56,17 +56,15 @@ type machine struct {
 	up    bool          // the host has its own file system
 }
 
-// newHost describes host i: 0 is the laptop, 1 is pi1.
-func newHost(l *Lab, i int) *host {
-	h := &host{lab: l, name: LaptopName, addr: netip.MustParseAddr(lanLaptop)}
-	if i > 0 {
-		h.name, h.addr, h.pi = fmt.Sprintf("pi%d", i), piAddress(i), true
-	}
-	h.dir = filepath.Join(l.dir, h.name)
-	return h
+// newPi describes pi1, pi2, …
+func newPi(l *Lab, n int) *host {
+	name := fmt.Sprintf("pi%d", n)
+	return &host{lab: l, name: name, addr: piAddress(n), dir: filepath.Join(l.dir, name), pi: true}
 }
 
-func (h *host) address() netip.Addr { return h.addr }
+func newLaptop(l *Lab) *host {
+	return &host{lab: l, name: LaptopName, addr: netip.MustParseAddr(lanLaptop), dir: filepath.Join(l.dir, LaptopName)}
+}
 
 func (h *host) logFile(program string) string { return filepath.Join(h.dir, "log", program+".log") }
 
@@ -199,13 +197,9 @@ func (h *host) orders() orders {
 		o.Hosts = append(o.Hosts, other.addr.String()+"\t"+other.name)
 	}
 	if h.pi {
-		agent := h.lab.opt.agent
-		if agent == nil {
-			agent = []string{hostBinary, "agent"}
-		}
 		o.Services = []service{
 			{Name: "containerd", Argv: []string{"containerd"}},
-			{Name: "agent", Argv: agent, After: containerdSocket},
+			{Name: "agent", Argv: h.lab.opt.agent, After: containerdSocket},
 		}
 	}
 	return o

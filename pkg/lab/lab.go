@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -31,8 +32,9 @@ type Options struct {
 	// Log, if set, is called with a line about each step. Calls may come from several goroutines at once.
 	Log func(line string)
 
-	// agent replaces the agent in tests of the lab itself.
-	agent []string
+	// For tests of the lab itself: another program as agent, and another time for the programs to answer.
+	agent       []string
+	serviceWait time.Duration
 }
 
 // MaxNodes is the largest number of Pis in a lab. The last one has 192.168.77.210.
@@ -75,6 +77,12 @@ func Start(ctx context.Context, opt Options) (*Lab, error) {
 	if opt.Log == nil {
 		opt.Log = func(string) {}
 	}
+	if opt.agent == nil {
+		opt.agent = []string{hostBinary, "agent"}
+	}
+	if opt.serviceWait == 0 {
+		opt.serviceWait = serviceWait
+	}
 	l := &Lab{opt: opt, id: rand.Text()[:8]}
 	if err := l.start(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -104,9 +112,10 @@ func (l *Lab) start(ctx context.Context) (err error) {
 	if l.lan, err = newLAN(); err != nil {
 		return fmt.Errorf("make the LAN: %w", err)
 	}
-	for i := range l.opt.Nodes + 1 {
-		l.hosts = append(l.hosts, newHost(l, i))
+	for i := range l.opt.Nodes {
+		l.hosts = append(l.hosts, newPi(l, i+1))
 	}
+	l.hosts = append(l.hosts, newLaptop(l))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, h := range l.hosts {
 		group.Go(func() error {

@@ -3,7 +3,9 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -29,18 +31,33 @@ func TestMain(m *testing.M) {
 			ownLab(os.Args[3])
 		}
 	}
-	if len(os.Args) > 1 && os.Args[1] == "stand-in-agent" {
-		standInAgent()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "stand-in-agent":
+			standInAgent()
+		case "stand-in-listener":
+			standInListener()
+		}
 	}
 	os.Exit(m.Run())
 }
 
-// standInAgent answers on the agent's socket.
+// standInAgent answers on the agent's socket and, with its host's name, on the LAN.
 func standInAgent() {
 	if err := os.MkdirAll(filepath.Dir(agentSocket), 0o755); err != nil {
 		panic(err)
 	}
-	os.Remove(agentSocket)
+	if err := os.Remove(agentSocket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		panic(err)
+	}
+	lan, err := net.Listen("tcp", ":"+standInPort)
+	if err != nil {
+		panic(err)
+	}
+	go http.Serve(lan, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		name, _ := os.Hostname()
+		io.WriteString(w, name)
+	}))
 	listener, err := net.Listen("unix", agentSocket)
 	if err != nil {
 		panic(err)

@@ -7,6 +7,7 @@ const (
 	KindService = "service" // service/<name>, written by any node for the user
 	KindNode    = "node"    // node/<id>, written by any node for the user
 	KindPlan    = "plan"    // plan/<service name>, written by the leader
+	KindCluster = "cluster" // cluster/settings, written by init
 	KindReport  = "report"  // report/<id>, written by that node alone, never on disk
 )
 
@@ -37,3 +38,6 @@ func Persistent(key string) bool {
 	kind, _ := SplitKey(key)
 	return kind != KindReport
 }
+
+// SettingsKey is the key of the one record that says what holds for the whole cluster.
+const SettingsKey = KindCluster + "/settings"

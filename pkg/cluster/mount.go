@@ -103,9 +103,10 @@ func (m Mount) validate() error {
 // parseSize reads a number of bytes with docker's suffixes: 64m, 64mb and 64MiB are all 64·1024·1024.
 func parseSize(s string) (int64, error) {
 	bad := fmt.Errorf("bad size %q: want a number with b, k, m or g, for example 64m", shorten(s))
-	number := strings.TrimRight(strings.ToLower(s), "bikmgt")
+	s = strings.ToLower(s)
+	number := strings.TrimRight(s, "bikmgt")
 	factor := 1.0
-	switch suffix := strings.ToLower(s[len(number):]); suffix {
+	switch s[len(number):] {
 	case "", "b":
 	case "k", "kb", "kib":
 		factor = 1 << 10

@@ -28,7 +28,7 @@ func ValidateServiceName(name string) error {
 // dots.
 func ValidateNodeName(name string) error {
 	if name == "" {
-		return fmt.Errorf("a node needs a name: set the machine's host name")
+		return fmt.Errorf("a node needs a name: set the host name of the machine, for example to pi1")
 	}
 	if !isName(name, "_-.") {
 		return fmt.Errorf("bad node name %q: want letters, digits, -, _ and dots, a letter or digit at both ends, at most %d of them, for example pi1", shorten(name), maxName)

@@ -26,6 +26,12 @@ type Settings struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 }
 
+// ClusterSettings is what holds for the whole cluster, and the value of the record SettingsKey.
+type ClusterSettings struct {
+	Name string `json:"name"`
+	Pool string `json:"pool"` // the pod network, for example 10.77.0.0/16
+}
+
 // Condition is what the membership says of a node.
 type Condition string
 

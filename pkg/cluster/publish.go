@@ -54,7 +54,10 @@ func parseShortPort(s string) ([]Port, error) {
 	}
 	if address, port, ok := cutLast(published, ":"); ok {
 		if _, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil {
-			return nil, fmt.Errorf("a port is published on every address of every node: leave out %s, for example %s:%s", address, port, target)
+			if _, err := pairPorts(port, target, protocol, PortIngress); err != nil {
+				return nil, err
+			}
+			return nil, fmt.Errorf("a port is published on every address of every node: leave out the address, for example %s:%s", port, target)
 		}
 	}
 	return pairPorts(published, target, protocol, PortIngress)
@@ -82,6 +85,9 @@ func parseLongPort(s string) ([]Port, error) {
 		return nil, fmt.Errorf("target is missing, for example published=9000,target=5000")
 	}
 	if values["published"] == "" {
+		if _, _, err := parseRange(values["target"]); err != nil {
+			return nil, err
+		}
 		return nil, fmt.Errorf("name the port to publish as well, for example published=9000,target=%s", values["target"])
 	}
 	protocol, mode := TCP, PortIngress

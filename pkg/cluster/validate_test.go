@@ -1,0 +1,168 @@
+package cluster
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// full is a spec that uses everything.
+func full() Spec {
+	return Spec{
+		Name: "web", Mode: Replicated, Replicas: 3, Labels: map[string]string{"team": "a"},
+		Container: Container{
+			Image: "docker.io/library/nginx:1.27", Digest: "sha256:" + strings.Repeat("0a", 32),
+			Platforms:  []Platform{{"linux", "arm", "v7"}},
+			Entrypoint: []string{"/bin/sh"}, Args: []string{"-c", "true"}, Env: []string{"A=b"},
+			Workdir: "/app", User: "1000:1000", Hostname: "web.local", Labels: map[string]string{"a": "b"},
+			Mounts:  []Mount{{Type: MountBind, Source: "/a", Target: "/a"}, {Type: MountTmpfs, Target: "/tmp", SizeBytes: 1 << 20}},
+			Devices: []Device{{"/dev/gpiomem", "/dev/gpiomem", "rwm"}},
+			CapAdd:  []string{"CAP_NET_RAW"}, CapDrop: []string{"ALL"},
+			StopSignal: "SIGINT", StopGracePeriod: time.Minute,
+		},
+		Resources: Resources{Limits: Amount{64 << 20, 1e9}, Reservations: Amount{32 << 20, 5e8}},
+		Placement: Placement{
+			Constraints: []Constraint{{"node.labels.room", false, "kitchen"}}, Spread: []string{"node.labels.room"},
+			MaxPerNode: 2, Strategy: Binpack,
+		},
+		Ports: []Port{{9000, 5000, TCP, PortIngress}, {9000, 5000, UDP, PortIngress}},
+	}
+}
+
+func TestSpecValidate(t *testing.T) {
+	if err := full().Validate(); err != nil {
+		t.Errorf("the full spec: %v", err)
+	}
+	least := Spec{Name: "web", Container: Container{Image: "nginx"}}.WithDefaults()
+	if err := least.Validate(); err != nil {
+		t.Errorf("the least spec: %v", err)
+	}
+	for words, spoil := range map[string]func(*Spec){
+		`bad service name "a b"`:                             func(s *Spec) { s.Name = "a b" },
+		`service web: unknown mode "job"`:                    func(s *Spec) { s.Mode = "job" },
+		"-1 replicas are not possible: want a number from 0": func(s *Spec) { s.Replicas = -1 },
+		"10001 replicas are not possible: want a number":     func(s *Spec) { s.Replicas = 10001 },
+		"leave out --replicas, or":                           func(s *Spec) { s.Mode, s.Placement.MaxPerNode = Global, 0 },
+		"leave out --replicas-max-per-node":                  func(s *Spec) { s.Mode, s.Replicas = Global, 0 },
+		"bad label key":                                      func(s *Spec) { s.Labels = map[string]string{"a b": "x"} },
+		`bad image ""`:                                       func(s *Spec) { s.Container.Image = "" },
+		`bad image "a b"`:                                    func(s *Spec) { s.Container.Image = "a b" },
+		"bad image digest":                                   func(s *Spec) { s.Container.Digest = "sha256:0" },
+		"bad argument":                                       func(s *Spec) { s.Container.Args = []string{"a\x00"} },
+		`bad argument "\xff"`:                                func(s *Spec) { s.Container.Entrypoint = []string{"\xff"} },
+		`bad environment variable "A"`:                       func(s *Spec) { s.Container.Env = []string{"A"} },
+		"bad working directory":                              func(s *Spec) { s.Container.Workdir = "app" },
+		"bad user":                                           func(s *Spec) { s.Container.User = "a:b:c" },
+		"bad host name":                                      func(s *Spec) { s.Container.Hostname = "a_b" },
+		"container label: bad label key":                     func(s *Spec) { s.Container.Labels = map[string]string{"=": ""} },
+		"target \"b\" must be":                               func(s *Spec) { s.Container.Mounts[0].Target = "b" },
+		"two mounts have the target /tmp":                    func(s *Spec) { s.Container.Mounts[0].Target = "/tmp/" },
+		"a size is for type=tmpfs alone":                     func(s *Spec) { s.Container.Mounts[1].SizeBytes = -1 },
+		"device: ":                                           func(s *Spec) { s.Container.Devices[0].Host = "gpio" },
+		"two devices are /dev/gpiomem":                       func(s *Spec) { s.Container.Devices = append(s.Container.Devices, s.Container.Devices[0]) },
+		"unknown capability":                                 func(s *Spec) { s.Container.CapAdd = []string{"X"} },
+		`capability "net_raw" is written CAP_NET_RAW`:        func(s *Spec) { s.Container.CapDrop = []string{"net_raw"} },
+		`unknown signal "HALT"`:                              func(s *Spec) { s.Container.StopSignal = "HALT" },
+		"grace period of 1h0m1s is not possible":             func(s *Spec) { s.Container.StopGracePeriod = time.Hour + time.Second },
+		"grace period of -1ns":                               func(s *Spec) { s.Container.StopGracePeriod = -1 },
+		"want at least 6m":                                   func(s *Spec) { s.Resources = Resources{Limits: Amount{MemoryBytes: 6<<20 - 1}} },
+		"a memory limit of -1 bytes":                         func(s *Spec) { s.Resources.Limits.MemoryBytes = -1 },
+		"a memory reservation of 1099511627777 bytes":        func(s *Spec) { s.Resources = Resources{Reservations: Amount{MemoryBytes: 1<<40 + 1}} },
+		"a CPU limit of 1e-09 cores":                         func(s *Spec) { s.Resources.Limits.NanoCPUs = 1 },
+		"a CPU reservation of -1 cores":                      func(s *Spec) { s.Resources.Reservations.NanoCPUs = -1e9 },
+		"the memory reservation (67108865 bytes) is above":   func(s *Spec) { s.Resources.Reservations.MemoryBytes = 64<<20 + 1 },
+		"the CPU reservation (1.5) is above the limit (1)":   func(s *Spec) { s.Resources.Reservations.NanoCPUs = 15e8 },
+		`unknown strategy "random"`:                          func(s *Spec) { s.Placement.Strategy = "random" },
+		"a maximum of -1 tasks per node":                     func(s *Spec) { s.Placement.MaxPerNode = -1 },
+		`unknown attribute "node.room"`:                      func(s *Spec) { s.Placement.Constraints[0].Attribute = "node.room" },
+		"the value is empty":                                 func(s *Spec) { s.Placement.Constraints[0].Value = "" },
+		"leave out the white space":                          func(s *Spec) { s.Placement.Constraints[0].Value = " x" },
+		`placement preference: unknown attribute "room"`:     func(s *Spec) { s.Placement.Spread = []string{"room"} },
+		"port 0:5000/tcp: want both ports":                   func(s *Spec) { s.Ports[0].Published = 0 },
+		"port 9000:0/tcp: want both ports":                   func(s *Spec) { s.Ports[0].Target = 0 },
+		`port 9000: unknown protocol "sctp"`:                 func(s *Spec) { s.Ports[0].Protocol = "sctp" },
+		"mode=host is not supported yet: use mode=ingress":   func(s *Spec) { s.Ports[0].Mode = PortHost },
+		`port 9000: unknown mode "nat"`:                      func(s *Spec) { s.Ports[0].Mode = "nat" },
+		"port 9000/tcp is published twice":                   func(s *Spec) { s.Ports[1].Protocol = TCP },
+		"port 7947 is piswarm's own (the node API)":          func(s *Spec) { s.Ports[0].Published = 7947 },
+		"257 published ports are too many: want at most 256": func(s *Spec) { s.Ports = make([]Port, 257) },
+	} {
+		t.Run(words, func(t *testing.T) {
+			s := full()
+			spoil(&s)
+			checkError(t, s.Validate(), words)
+		})
+	}
+}
+
+func TestWithDefaults(t *testing.T) {
+	s := Spec{
+		Container: Container{Mounts: []Mount{{Source: "data", Target: "/data"}}, Devices: []Device{{Host: "/dev/x"}}},
+		Ports:     []Port{{Published: 80, Target: 80}},
+	}
+	before, _ := json.Marshal(s)
+	got := s.WithDefaults()
+	want := Spec{
+		Mode: Replicated, Placement: Placement{Strategy: Spread},
+		Container: Container{
+			Mounts:  []Mount{{Type: MountVolume, Source: "data", Target: "/data"}},
+			Devices: []Device{{"/dev/x", "/dev/x", "rwm"}}, StopGracePeriod: 10 * time.Second,
+		},
+		Ports: []Port{{80, 80, TCP, PortIngress}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if after, _ := json.Marshal(s); string(after) != string(before) {
+		t.Errorf("the spec itself was changed: %s", after)
+	}
+	if again := full().WithDefaults(); !reflect.DeepEqual(again, full()) {
+		t.Errorf("what was said was overwritten: %+v", again)
+	}
+}
+
+func TestNeedsNewTasks(t *testing.T) {
+	for name, change := range map[string]func(*Spec){
+		"digest":  func(s *Spec) { s.Container.Digest = "sha256:" + strings.Repeat("1", 64) },
+		"args":    func(s *Spec) { s.Container.Args = nil },
+		"env":     func(s *Spec) { s.Container.Env = []string{"A=c"} },
+		"mounts":  func(s *Spec) { s.Container.Mounts[0].ReadOnly = true },
+		"labels":  func(s *Spec) { s.Container.Labels["a"] = "c" },
+		"user":    func(s *Spec) { s.Container.User = "" },
+		"limit":   func(s *Spec) { s.Resources.Limits.MemoryBytes++ },
+		"reserve": func(s *Spec) { s.Resources.Reservations.NanoCPUs++ },
+		"grace":   func(s *Spec) { s.Container.StopGracePeriod++ },
+	} {
+		s := full()
+		if change(&s); !NeedsNewTasks(full(), s) {
+			t.Errorf("%s: running tasks would keep the old spec", name)
+		}
+	}
+	for name, change := range map[string]func(*Spec){
+		"nothing":     func(*Spec) {},
+		"replicas":    func(s *Spec) { s.Replicas = 9 },
+		"labels":      func(s *Spec) { s.Labels = nil },
+		"placement":   func(s *Spec) { s.Placement = Placement{} },
+		"ports":       func(s *Spec) { s.Ports = nil },
+		"platforms":   func(s *Spec) { s.Container.Platforms = nil },
+		"empty lists": func(s *Spec) { s.Container.CapAdd = append([]string{}, s.Container.CapAdd...) },
+		"JSON": func(s *Spec) {
+			b, _ := json.Marshal(s)
+			*s = Spec{}
+			if err := json.Unmarshal(b, s); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		s := full()
+		if change(&s); NeedsNewTasks(full(), s) {
+			t.Errorf("%s: running tasks would be replaced for nothing", name)
+		}
+	}
+	none, empty := Spec{}, Spec{Container: Container{Env: []string{}, Labels: map[string]string{}}}
+	if NeedsNewTasks(none, empty) || NeedsNewTasks(empty, none) {
+		t.Error("an empty list is not the same as none")
+	}
+}

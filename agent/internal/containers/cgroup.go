@@ -1,0 +1,53 @@
+package containers
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cgroupFacts is what this kernel's control groups can do.
+type cgroupFacts struct {
+	v2     bool // all controllers are in the one tree of version 2; false for version 1 and the mix of both
+	memory bool // memory can be limited; Raspberry Pi OS has that switched off
+	swap   bool // swap can be limited
+}
+
+// readCgroups looks at the hierarchies mounted below root, which is /sys/fs/cgroup outside of tests.
+func readCgroups(root string) cgroupFacts {
+	exists := func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	}
+	if controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")); err == nil {
+		memory := slices.Contains(strings.Fields(string(controllers)), "memory")
+		return cgroupFacts{v2: true, memory: memory, swap: memory && exists("/proc/swaps")}
+	}
+	return cgroupFacts{
+		memory: exists(filepath.Join(root, "memory/memory.limit_in_bytes")),
+		swap:   exists(filepath.Join(root, "memory/memory.memsw.limit_in_bytes")),
+	}
+}
+
+// oomKilled asks a container's group, which stays until the container is removed, whether the kernel killed one
+// of its processes for want of memory. So the answer needs no event to have been seen.
+func oomKilled(root, group string) bool {
+	for _, file := range []string{
+		filepath.Join(root, group, "memory.events"),
+		filepath.Join(root, "memory", group, "memory.oom_control"),
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+				return strings.TrimSpace(n) != "0"
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// TestWrites holds what each command asks of the agent and what it prints when that is done.
+func TestWrites(t *testing.T) {
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(tokenFile, []byte("  PSWM-1-a-file \nmore\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args, stdin string
+		wrote       []string
+		stdout      string
+	}{
+		{args: "node update --availability drain pi2", wrote: []string{`PATCH /v1/nodes/pi2 {"availability":"drain"}`}, stdout: "pi2\n"},
+		{args: "node update --role worker --label-add room=hall --label-add lit --label-rm floor node2-01", wrote: []string{`PATCH /v1/nodes/node2-0123456789abcdef {"role":"worker","labelsAdd":{"lit":"","room":"hall"},"labelsRemove":["floor"]}`}, stdout: "node2-01\n"},
+		{args: "rm greeters lamp-01", wrote: []string{"DELETE /v1/services/greeters", "DELETE /v1/services/lamp"}, stdout: "greeters\nlamp\n"},
+		{args: "service rm lamp", wrote: []string{"DELETE /v1/services/lamp"}, stdout: "lamp\n"},
+		{args: "image rm greeter registry.local:5000/lamp:1.2", wrote: []string{"DELETE /v1/images?name=docker.io%2Flibrary%2Fgreeter%3Alatest", "DELETE /v1/images?name=registry.local%3A5000%2Flamp%3A1.2"}, stdout: "docker.io/library/greeter:latest\nregistry.local:5000/lamp:1.2\n"},
+		{args: "init", wrote: []string{`POST /v1/init {"name":"home","pool":"10.77.0.0/16"}`}, stdout: "The cluster home is made, with this node as its first.\n\nTo add another node, run this on it:\n\n    piswarm join --token PSWM-1-home-secret\n\nWho has the token can read and change everything. piswarm token shows it again.\n"},
+		{args: "init --name lab --pool 10.90.0.0/16", wrote: []string{`POST /v1/init {"name":"lab","pool":"10.90.0.0/16"}`}, stdout: "The cluster lab is made"},
+		{args: "join --token PSWM-1-a-b", wrote: []string{`POST /v1/join {"token":"PSWM-1-a-b"}`}, stdout: "This node has joined the cluster. See piswarm status.\n"},
+		{args: "join --token-file - 192.168.2.20 192.168.2.21", stdin: "PSWM-1-a-stdin\n", wrote: []string{`POST /v1/join {"token":"PSWM-1-a-stdin","addresses":["192.168.2.20","192.168.2.21"]}`}, stdout: "This node has joined"},
+		{args: "join --token-file " + tokenFile, wrote: []string{`POST /v1/join {"token":"PSWM-1-a-file"}`}, stdout: "This node has joined"},
+		{args: "leave", wrote: []string{"POST /v1/leave"}, stdout: "This node has left the cluster.\n"},
+		{args: "scale -d greeters=0", wrote: []string{`POST /v1/services/greeters/scale {"replicas":0}`}, stdout: "greeters scaled to 0\n"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			f := shelf(t)
+			f.written.Warning = ""
+			r := run(t, f, test.stdin, strings.Fields(test.args)...)
+			if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, test.stdout) {
+				t.Errorf("got %+v, want %q", r, test.stdout)
+			}
+			if got := f.writes(); !slices.Equal(got, test.wrote) {
+				t.Errorf("wrote %q\nwant  %q", got, test.wrote)
+			}
+		})
+	}
+}
+
+// TestEveryFlagOfCreate holds that no flag is without effect.
+func TestEveryFlagOfCreate(t *testing.T) {
+	envFile := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(envFile, []byte("FROM=file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFakeAgent(t)
+	r := run(t, f, "", "create", "--detach", "--quiet", "--name", "web", "--mode", "replicated", "--replicas", "3",
+		"-p", "80:8080", "--publish", "published=53,target=5353,protocol=udp",
+		"-e", "A=1", "--env-file", envFile, "-l", "team=door", "--container-label", "lit",
+		"--constraint", "node.labels.room==kitchen", "--constraint", "node.arch!=arm",
+		"--placement-pref", "spread=node.labels.floor", "--replicas-max-per-node", "2", "--strategy", "binpack",
+		"--limit-cpu", "1.5", "--limit-memory", "64m", "--reserve-cpu", "0.25", "--reserve-memory", "32m",
+		"--mount", "type=bind,source=/srv,target=/srv,readonly", "--device", "/dev/gpiomem:/dev/gpio:rw",
+		"--cap-add", "net_raw", "--cap-drop", "ALL", "--privileged", "--read-only", "-u", "1000:1000", "-w", "/app",
+		"--hostname", "door", "--entrypoint", "sh -c", "--stop-signal", "int", "--stop-grace-period", "3s",
+		"nginx:1.27", "echo hello", "--name", "not-a-flag")
+	if r.code != 0 || r.stdout != "svc1id\n" {
+		t.Fatalf("got %+v", r)
+	}
+	want := `POST /v1/services {"name":"web","labels":{"team":"door"},"mode":"replicated","replicas":3,"container":{"image":"docker.io/library/nginx:1.27","digest":"",` +
+		`"entrypoint":["sh","-c"],"args":["echo hello","--name","not-a-flag"],"env":["FROM=file","A=1"],"workdir":"/app","user":"1000:1000","hostname":"door","labels":{"lit":""},` +
+		`"mounts":[{"type":"bind","source":"/srv","target":"/srv","readOnly":true}],"devices":[{"host":"/dev/gpiomem","container":"/dev/gpio","permissions":"rw"}],` +
+		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000},` +
+		`"resources":{"limits":{"memoryBytes":67108864,"nanoCPUs":1500000000},"reservations":{"memoryBytes":33554432,"nanoCPUs":250000000}},` +
+		`"placement":{"constraints":[{"attribute":"node.labels.room","value":"kitchen"},{"attribute":"node.arch","not":true,"value":"arm"}],"spread":["node.labels.floor"],"maxPerNode":2,"strategy":"binpack"},` +
+		`"ports":[{"published":80,"target":8080,"protocol":"tcp","mode":"ingress"},{"published":53,"target":5353,"protocol":"udp","mode":"ingress"}]}`
+	if got := f.writes(); len(got) != 1 || got[0] != want {
+		t.Errorf("wrote %s\nwant  %s", got, want)
+	}
+}
+
+func TestGlobalService(t *testing.T) {
+	f := newFakeAgent(t)
+	r := run(t, f, "", "create", "-d", "--name", "lamp", "--mode", "global", "lamp")
+	if got := f.writes(); r.code != 0 || len(got) != 1 || !strings.Contains(got[0], `"mode":"global","replicas":0`) {
+		t.Errorf("got %+v, wrote %q", r, got)
+	}
+}
+
+func TestImageLoad(t *testing.T) {
+	tar := filepath.Join(t.TempDir(), "greeter.tar")
+	if err := os.WriteFile(tar, []byte(strings.Repeat("x", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded := []client.Progress{
+		{Message: "unpack greeter", Current: 500, Total: 1000},
+		{Message: "unpack greeter", Current: 1000, Total: 1000},
+		{Images: []cluster.Image{{Name: "docker.io/library/greeter:latest"}}, Done: true},
+	}
+	for _, test := range []struct {
+		name, args, stdin string
+		progress          []client.Progress
+		want              result
+		wrote             string
+	}{
+		{"file", "image load -i " + tar, "", loaded, result{"sending\nunpack greeter\nLoaded image: greeter:latest\n", "", 0}, "POST /v1/images/load (1000 bytes)"},
+		{"stdin", "image load", "12345", loaded, result{"sending\nunpack greeter\nLoaded image: greeter:latest\n", "", 0}, "POST /v1/images/load (5 bytes)"},
+		{"quiet", "image load -q", "12345", loaded, result{"Loaded image: greeter:latest\n", "", 0}, "POST /v1/images/load (5 bytes)"},
+		{"truncated", "image load -q", "12345", []client.Progress{{Error: "the tar file is cut short"}}, result{"", "piswarm: the tar file is cut short\n", 1}, "POST /v1/images/load (5 bytes)"},
+		{"broken off", "image load -q", "12345", loaded[:1], result{"", "piswarm: the agent broke off: unexpected EOF\n", 1}, "POST /v1/images/load (5 bytes)"},
+		{"pull", "image pull greeter", "", loaded, result{"unpack greeter\nPulled image: greeter:latest\n", "", 0}, "POST /v1/images/pull (44 bytes)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFakeAgent(t)
+			f.progress = test.progress
+			if r := run(t, f, test.stdin, strings.Fields(test.args)...); r != test.want {
+				t.Errorf("got %+v\nwant %+v", r, test.want)
+			}
+			if got := f.writes(); !slices.Equal(got, []string{test.wrote}) {
+				t.Errorf("wrote %q, want %q", got, test.wrote)
+			}
+		})
+	}
+}
+
+// TestCompletion asks for words as the shell's completion scripts do.
+func TestCompletion(t *testing.T) {
+	f := shelf(t)
+	for args, want := range map[string][]string{
+		"inspect ":                    {"greeters", "lamp"},
+		"rm greeters ":                {"lamp"},
+		"service scale ":              {"greeters", "lamp"},
+		"node inspect pi":             {"pi1", "pi2", "pi3"},
+		"node update pi1 ":            nil,
+		"node update --availability ": {"active", "pause", "drain"},
+		"create ":                     {"greeter:latest", "registry.local:5000/lamp:1.2"},
+		"ls ":                         nil,
+		"ls --format ":                {"table", "json"},
+	} {
+		words := strings.Split(args, " ")
+		r := run(t, f, "", append([]string{cobra.ShellCompNoDescRequestCmd}, words...)...)
+		var got []string
+		for line := range strings.Lines(r.stdout) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, ":") {
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q completes to %q, want %q", args, got, want)
+		}
+	}
+	f.host = "unix:///nonexistent"
+	if r := run(t, f, "", cobra.ShellCompNoDescRequestCmd, "inspect", ""); strings.TrimSpace(r.stdout) != ":4" {
+		t.Errorf("without an agent: got %q", r.stdout)
+	}
+}
+
+// TestEveryCommandHelps holds that each command has a short text and an example that the command line accepts, and
+// that the long and the short forms are the same commands.
+func TestEveryCommandHelps(t *testing.T) {
+	root := newRootCommand(newApp(nil, nil, nil))
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Hidden {
+			return // for the program itself, not for people
+		}
+		if cmd.Short == "" || cmd.Example == "" {
+			t.Errorf("%s has no short text or no example", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Long) {
+			if len([]rune(line)) > 121 {
+				t.Errorf("%s: a line of its help is too long: %s", cmd.CommandPath(), line)
+			}
+		}
+		for line := range strings.Lines(cmd.Example) {
+			words, err := splitWords(line[strings.Index(line, "piswarm")+len("piswarm"):])
+			if err != nil {
+				t.Errorf("%s: example %q: %v", cmd.CommandPath(), line, err)
+				continue
+			}
+			words, _, _ = cutWord(words, "|")
+			found, rest, err := root.Find(words)
+			if err != nil {
+				t.Errorf("%s: example %q: %v", cmd.CommandPath(), line, err)
+				continue
+			}
+			if err := found.ParseFlags(rest); err != nil {
+				t.Errorf("%s: example %q: %v", cmd.CommandPath(), line, err)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	service, _, err := root.Find([]string{"service"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, long := range service.Commands() {
+		short, _, err := root.Find([]string{long.Name()})
+		if err != nil || short.Short != long.Short {
+			t.Errorf("piswarm %s is not piswarm service %s", long.Name(), long.Name())
+		}
+	}
+}
+
+func cutWord(words []string, sep string) (before, after []string, found bool) {
+	if i := slices.Index(words, sep); i >= 0 {
+		return words[:i], words[i+1:], true
+	}
+	return words, nil, false
+}

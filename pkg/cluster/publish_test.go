@@ -25,6 +25,15 @@ func TestParsePort(t *testing.T) {
 	}
 }
 
+func TestParsePortLongestRange(t *testing.T) {
+	ports, err := ParsePort("1000-1255:2000-2255")
+	if err != nil || len(ports) != 256 || ports[255] != (Port{1255, 2255, TCP, PortIngress}) {
+		t.Errorf("%d ports, %v", len(ports), err)
+	}
+	_, err = ParsePort("1000-1256:2000-2256")
+	checkError(t, err, "a range of 257 ports is too long")
+}
+
 func TestParsePortRefuses(t *testing.T) {
 	for in, words := range map[string]string{
 		"":                                       `"" is not a port`,

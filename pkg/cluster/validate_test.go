@@ -39,6 +39,22 @@ func TestSpecValidate(t *testing.T) {
 	if err := least.Validate(); err != nil {
 		t.Errorf("the least spec: %v", err)
 	}
+	for bound, reach := range map[string]func(*Spec){
+		"most replicas":             func(s *Spec) { s.Replicas = 10000 },
+		"no replicas":               func(s *Spec) { s.Replicas = 0 },
+		"longest grace period":      func(s *Spec) { s.Container.StopGracePeriod = time.Hour },
+		"least memory":              func(s *Spec) { s.Resources = Resources{Limits: Amount{MemoryBytes: 6 << 20}} },
+		"least CPU":                 func(s *Spec) { s.Resources = Resources{Limits: Amount{NanoCPUs: 1e6}} },
+		"reservation without limit": func(s *Spec) { s.Resources = Resources{Reservations: Amount{1, 1e9}} },
+		"reservation of the limit":  func(s *Spec) { s.Resources.Reservations = s.Resources.Limits },
+		"unresolved image":          func(s *Spec) { s.Container.Digest = "" },
+		"global":                    func(s *Spec) { s.Mode, s.Replicas, s.Placement.MaxPerNode = Global, 0, 0 },
+	} {
+		s := full()
+		if reach(&s); s.Validate() != nil {
+			t.Errorf("%s: %v", bound, s.Validate())
+		}
+	}
 	for words, spoil := range map[string]func(*Spec){
 		`bad service name "a b"`:                             func(s *Spec) { s.Name = "a b" },
 		`service web: unknown mode "job"`:                    func(s *Spec) { s.Mode = "job" },

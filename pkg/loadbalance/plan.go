@@ -24,26 +24,29 @@ func Plan(in Input) Ruleset {
 
 // mangle says how replies find the way back through the node that their connection came from.
 func mangle(in Input) Table {
-	const chain = Prefix + "MARK"
-	var rules []string
+	const mark, peers = Prefix + "MARK", Prefix + "PEERS"
+	var markRules, peerRules []string
 	for _, p := range in.Peers {
-		mark, ok := Mark(p.Index)
-		if !ok || p.MAC == "" {
-			continue
+		if m, ok := Mark(p.Index); ok && p.MAC != "" {
+			peerRules = append(peerRules, fmt.Sprintf("-m mac --mac-source %s -j CONNMARK --set-xmark %#08x/%#08x", p.MAC, m, MarkMask))
 		}
-		// Only the first packet of a connection decides, so that a connection stays with its node.
-		rules = append(rules, fmt.Sprintf("-i %s -d %s -m mac --mac-source %s -m conntrack --ctstate NEW -j CONNMARK --set-xmark %#010x/%#010x",
-			in.Interface, in.Subnet, p.MAC, mark, MarkMask))
 	}
-	if len(rules) > 0 {
-		// What a container sends gets its connection's mark before it is routed.
-		rules = append(rules, fmt.Sprintf("-i %s -m connmark ! --mark 0x0/%#010x -j CONNMARK --restore-mark --nfmask %#010x --ctmask %#010x",
-			in.Bridge, MarkMask, MarkMask, MarkMask))
+	if len(peerRules) > 0 {
+		markRules = []string{
+			// The first packet of a connection decides for all of them.
+			fmt.Sprintf("-i %s -d %s -m conntrack --ctstate NEW -j %s", in.Interface, in.Subnet, peers),
+			// But by udp, a client that uses one port with two nodes is one connection to us: there the node
+			// that sent the last packet gets the reply.
+			fmt.Sprintf("-i %s -d %s -p udp -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -j %s", in.Interface, in.Subnet, peers),
+			// What a container sends gets its connection's mark before it is routed.
+			fmt.Sprintf("-i %s -m connmark ! --mark 0x0/%#08x -j CONNMARK --restore-mark --nfmask %#08x --ctmask %#08x",
+				in.Bridge, MarkMask, MarkMask, MarkMask),
+		}
 	}
 	return Table{
 		Name:   "mangle",
-		Jumps:  []Jump{{"PREROUTING", chain}},
-		Chains: []Chain{{chain, rules}},
+		Jumps:  []Jump{{"PREROUTING", mark}},
+		Chains: []Chain{{mark, markRules}, {peers, peerRules}},
 	}
 }
 

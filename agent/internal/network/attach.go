@@ -100,6 +100,9 @@ func (n *Network) attach(id, path string, addr netip.Addr) error {
 			return err
 		}
 	}
+	if err := n.reflect(name); err != nil {
+		return err
+	}
 	return inNamespace(namespace, func() error { return configure(addr, gw) })
 }
 
@@ -114,6 +117,20 @@ func (n *Network) makeVeth(id, name string, addr netip.Addr, bridge netlink.Link
 	veth.PeerName, veth.PeerHardwareAddr, veth.PeerNamespace = inner, hardwareAddr(addr), netlink.NsFd(namespace.Fd())
 	if err := n.nl.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make interface %s: %w", name, err)
+	}
+	return nil
+}
+
+// reflect lets the bridge send a frame out where it came in. Where bridged frames pass through iptables (docker
+// turns that on), the bridge itself carries a connection that is translated to another container of the node,
+// and one of a container to itself would be dropped.
+func (n *Network) reflect(name string) error {
+	link, err := n.nl.LinkByName(name)
+	if err == nil {
+		err = n.nl.LinkSetHairpin(link, true)
+	}
+	if err != nil {
+		return fmt.Errorf("let interface %s reach itself: %w", name, err)
 	}
 	return nil
 }

@@ -1,0 +1,418 @@
+package nettest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/firewall"
+	"github.com/piswarm/piswarm/agent/internal/network"
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/loadbalance"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// host is a network namespace.
+type host struct {
+	t    *testing.T
+	file *os.File
+}
+
+// newHost makes an empty namespace with lo up.
+func newHost(t *testing.T) *host {
+	t.Helper()
+	made := make(chan *os.File, 1)
+	err := thread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		made <- f
+		return err
+	})
+	if err != nil {
+		t.Fatalf("make a network namespace (this test needs root): %v", err)
+	}
+	h := &host{t, <-made}
+	t.Cleanup(func() { h.file.Close() })
+	h.must("ip link set lo up")
+	return h
+}
+
+// openHost is a container, whose namespace somebody else made.
+func openHost(t *testing.T, path string) *host {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &host{t, f}
+}
+
+// thread runs a function on a thread that ends with it.
+func thread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- f()
+	}()
+	return <-done
+}
+
+// in runs a function inside of the namespace. Sockets that it opens stay there.
+func (h *host) in(f func() error) error {
+	return thread(func() error {
+		if err := unix.Setns(int(h.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// run runs a command line inside of the namespace.
+func (h *host) run(line string) (string, error) {
+	var out []byte
+	err := h.in(func() (err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		out, err = exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s: %w: %s", line, err, out)
+		}
+		return err
+	})
+	return string(out), err
+}
+
+func (h *host) must(line string) string {
+	h.t.Helper()
+	out, err := h.run(line)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out
+}
+
+// lan is a switch with hosts on it.
+type lan struct {
+	t  *testing.T
+	sw *host
+	n  int
+}
+
+func newLAN(t *testing.T) *lan {
+	l := &lan{t: t, sw: newHost(t)}
+	l.sw.must("ip link add lan type bridge && ip link set lan up")
+	// A switch does not pass its frames through iptables. Only some kernels can.
+	l.sw.must("f=/proc/sys/net/bridge/bridge-nf-call-iptables; ! [ -e $f ] || echo 0 > $f")
+	return l
+}
+
+// plug connects a namespace to the switch as eth0.
+func (l *lan) plug(h *host, addr netip.Prefix) (mac string) {
+	l.t.Helper()
+	l.n++
+	mac = fmt.Sprintf("02:00:00:00:00:%02x", l.n)
+	err := l.sw.in(func() error {
+		nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer nl.Close()
+		lan, err := nl.LinkByName("lan")
+		if err != nil {
+			return err
+		}
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MasterIndex, attrs.Flags = fmt.Sprintf("port%d", l.n), lan.Attrs().Index, net.FlagUp
+		veth := netlink.NewVeth(attrs)
+		veth.PeerName, veth.PeerNamespace = "eth0", netlink.NsFd(h.file.Fd())
+		veth.PeerHardwareAddr, _ = net.ParseMAC(mac)
+		return nl.LinkAdd(veth)
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	h.must(fmt.Sprintf("ip addr add %s dev eth0 && ip link set eth0 up", addr))
+	return mac
+}
+
+var (
+	pool = netip.MustParsePrefix("10.77.0.0/16")
+	vips = netip.MustParsePrefix("10.77.255.0/24")
+	vip  = netip.MustParseAddr("10.77.255.1")
+)
+
+// node is a virtual Pi's network.
+type node struct {
+	*host
+	index   int
+	addr    netip.Addr
+	mac     string
+	subnet  netip.Prefix
+	dir     string
+	network *network.Network
+	fw      *firewall.Firewall
+}
+
+// lab is a cluster of nodes and a laptop.
+type lab struct {
+	t       *testing.T
+	command string // iptables-nft or iptables-legacy
+	lan     *lan
+	nodes   []*node
+	laptop  *host
+}
+
+var laptopAddr = netip.MustParseAddr("192.168.1.100")
+
+// newLab makes n nodes as strict as Debian and docker make them: rp_filter on, and nothing forwarded that is
+// not asked for.
+func newLab(t *testing.T, command string, n int) *lab {
+	l := &lab{t: t, command: command, lan: newLAN(t), laptop: newHost(t)}
+	l.lan.plug(l.laptop, netip.PrefixFrom(laptopAddr, 24))
+	for i := 1; i <= n; i++ {
+		l.nodes = append(l.nodes, l.newNode(i))
+	}
+	l.apply(nil)
+	return l
+}
+
+func (l *lab) newNode(index int) *node {
+	l.t.Helper()
+	h := newHost(l.t)
+	h.must("for f in all default; do echo 1 > /proc/sys/net/ipv4/conf/$f/rp_filter; done")
+	n := &node{
+		host: h, index: index, dir: l.t.TempDir(),
+		addr:   netip.AddrFrom4([4]byte{192, 168, 1, 20 + byte(index)}),
+		subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(index), 0}), 24),
+	}
+	n.mac = l.lan.plug(h, netip.PrefixFrom(n.addr, 24))
+	h.must(l.command + " -P FORWARD DROP")
+	n.open(l.command)
+	l.t.Cleanup(func() {
+		if err := n.network.Cleanup(context.Background()); err != nil {
+			l.t.Errorf("clean up node %d: %v", index, err)
+		}
+		n.network.Close()
+	})
+	return n
+}
+
+// open makes the adapters, as an agent does that starts.
+func (n *node) open(command string) {
+	n.t.Helper()
+	err := n.in(func() (err error) {
+		n.network, err = network.New(network.Config{Bridge: "piswarm0", Namespaces: n.dir})
+		return err
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if n.fw, err = firewall.New(firewall.Config{Command: command}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// attach starts a container without a process.
+func (n *node) attach(last byte) (*host, netip.Addr) {
+	n.t.Helper()
+	a := n.subnet.Addr().As4()
+	a[3] = last
+	addr := netip.AddrFrom4(a)
+	path, err := n.network.Attach(context.Background(), fmt.Sprintf("c%d", last), addr)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return openHost(n.t, path), addr
+}
+
+// apply does what a pass of the ingress does, on every node.
+func (l *lab) apply(services []loadbalance.Service) {
+	l.t.Helper()
+	for _, n := range l.nodes {
+		if err := l.applyTo(n, services); err != nil {
+			l.t.Fatalf("node %d: %v", n.index, err)
+		}
+	}
+}
+
+func (l *lab) applyTo(n *node, services []loadbalance.Service) error {
+	ctx := context.Background()
+	want := network.Wanted{Interface: "eth0", Subnet: n.subnet, Pool: pool, VirtualIPs: vips}
+	for _, p := range l.nodes {
+		if p != n {
+			want.Peers = append(want.Peers, network.Peer{Index: p.index, Subnet: p.subnet, Address: p.addr})
+		}
+	}
+	if err := n.network.Apply(ctx, want); err != nil {
+		return err
+	}
+	if err := n.in(func() error { return n.fw.Apply(ctx, loadbalance.Plan(l.input(n, services))) }); err != nil {
+		return err
+	}
+	return n.network.Tune(ctx, "eth0")
+}
+
+func (l *lab) input(n *node, services []loadbalance.Service) loadbalance.Input {
+	in := loadbalance.Input{
+		Interface: "eth0", Address: n.addr, Bridge: "piswarm0", Subnet: n.subnet, Pool: pool, VirtualIPs: vips,
+		Services: services,
+	}
+	for _, p := range l.nodes {
+		if p != n {
+			in.Peers = append(in.Peers, loadbalance.Peer{Index: p.index, MAC: p.mac, Subnet: p.subnet, Address: p.addr})
+		}
+	}
+	return in
+}
+
+// greeters is the service of the tests.
+func greeters(backends ...netip.Addr) loadbalance.Service {
+	return loadbalance.Service{
+		Name: "greeters", VirtualIP: vip, Backends: backends,
+		Ports: []cluster.Port{
+			{Published: 9000, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress},
+			{Published: 9000, Target: 5000, Protocol: cluster.UDP, Mode: cluster.PortIngress},
+		},
+	}
+}
+
+// serve answers on a port, tcp and udp, with who answers and whom it sees.
+func (h *host) serve(name string, addr string) {
+	h.t.Helper()
+	var l net.Listener
+	var pc net.PacketConn
+	err := h.in(func() (err error) {
+		if l, err = net.Listen("tcp4", addr); err != nil {
+			return err
+		}
+		pc, err = net.ListenPacket("udp4", addr)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	done := make(chan struct{}, 2)
+	go func() {
+		defer func() { done <- struct{}{} }()
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			// The client closes first. It would be us who remember the connection otherwise, and a new one from
+			// the same port, by another node, would be answered as a part of the old one, fail, and be made
+			// again: to the next backend.
+			go func() {
+				defer c.Close()
+				fmt.Fprint(c, name, " ", c.RemoteAddr())
+				c.SetDeadline(time.Now().Add(5 * time.Second))
+				c.Read(make([]byte, 1))
+			}()
+		}
+	}()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		buf := make([]byte, 64)
+		for {
+			_, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			pc.WriteTo([]byte(name+" "+from.String()), from)
+		}
+	}()
+	h.t.Cleanup(func() {
+		l.Close()
+		pc.Close()
+		<-done
+		<-done
+	})
+}
+
+// answer is what a server said.
+type answer struct {
+	server string
+	client netip.Addr // as the server saw it
+}
+
+func parseAnswer(text string) (answer, error) {
+	name, client, ok := strings.Cut(text, " ")
+	ap, err := netip.ParseAddrPort(client)
+	if !ok || err != nil {
+		return answer{}, fmt.Errorf("answer %q", text)
+	}
+	return answer{name, ap.Addr()}, nil
+}
+
+// ask makes connections one after another, each from a new port.
+func (h *host) ask(proto, addr string, times int) ([]answer, error) {
+	var answers []answer
+	err := h.in(func() error {
+		for range times {
+			a, err := askOnce(proto, addr)
+			if err != nil {
+				return err
+			}
+			answers = append(answers, a)
+		}
+		return nil
+	})
+	return answers, err
+}
+
+// lastPort makes the source ports of udp all different: two queries from one port are one connection.
+var lastPort atomic.Int32
+
+func askOnce(proto, addr string) (answer, error) {
+	d := net.Dialer{Timeout: 2 * time.Second}
+	if proto == "udp" {
+		d.LocalAddr = &net.UDPAddr{Port: 10000 + int(lastPort.Add(1)%50000)}
+	}
+	c, err := d.Dial(proto, addr)
+	if err != nil {
+		return answer{}, err
+	}
+	defer c.Close()
+	return askOver(c)
+}
+
+func askOver(c net.Conn) (answer, error) {
+	if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		return answer{}, err
+	}
+	if c.RemoteAddr().Network() == "udp" {
+		if _, err := c.Write([]byte("who")); err != nil {
+			return answer{}, err
+		}
+	}
+	buf := make([]byte, 64)
+	n, err := c.Read(buf)
+	if err != nil {
+		return answer{}, err
+	}
+	return parseAnswer(string(buf[:n]))
+}
+
+// eventually waits for something that another thread of the kernel does.
+func eventually(t *testing.T, what string, f func() error) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, err)
+}

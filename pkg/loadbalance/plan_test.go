@@ -1,0 +1,208 @@
+package loadbalance
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+var update = flag.Bool("update", false, "write what the planner says into the golden files")
+
+// TestGolden reads the files of testdata: a node's knowledge above the line, its rules below.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config, want, ok := strings.Cut(string(text), "---\n")
+			if !ok {
+				t.Fatalf("%s has no line ---", file)
+			}
+			got := Plan(parseInput(t, config)).String()
+			if *update {
+				if err := os.WriteFile(file, []byte(config+"---\n"+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// parseInput reads lines of the forms
+//
+//	node ADDRESS INTERFACE SUBNET
+//	peer INDEX ADDRESS MAC SUBNET
+//	service NAME VIP PUBLISHED:TARGET/PROTOCOL[/MODE],… BACKEND…
+func parseInput(t *testing.T, text string) Input {
+	t.Helper()
+	in := Input{
+		Bridge:     "piswarm0",
+		Pool:       netip.MustParsePrefix("10.77.0.0/16"),
+		VirtualIPs: netip.MustParsePrefix("10.77.255.0/24"),
+	}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] == "#" {
+			continue
+		}
+		switch f[0] {
+		case "node":
+			in.Subnet = netip.MustParsePrefix(f[len(f)-1])
+			if len(f) == 4 {
+				in.Address, in.Interface = netip.MustParseAddr(f[1]), f[2]
+			}
+		case "peer":
+			p := Peer{Address: netip.MustParseAddr(f[2]), MAC: f[3], Subnet: netip.MustParsePrefix(f[4])}
+			if _, err := fmt.Sscan(f[1], &p.Index); err != nil {
+				t.Fatal(err)
+			}
+			in.Peers = append(in.Peers, p)
+		case "service":
+			s := Service{Name: f[1], VirtualIP: netip.MustParseAddr(f[2])}
+			for _, p := range strings.Split(f[3], ",") {
+				if p == "-" {
+					continue
+				}
+				port := cluster.Port{Mode: cluster.PortIngress}
+				var rest string
+				if _, err := fmt.Sscanf(p, "%d:%d/%s", &port.Published, &port.Target, &rest); err != nil {
+					t.Fatal(err)
+				}
+				proto, mode, ok := strings.Cut(rest, "/")
+				port.Protocol = cluster.Protocol(proto)
+				if ok {
+					port.Mode = cluster.PortMode(mode)
+				}
+				s.Ports = append(s.Ports, port)
+			}
+			for _, b := range f[4:] {
+				s.Backends = append(s.Backends, netip.MustParseAddr(b))
+			}
+			in.Services = append(in.Services, s)
+		default:
+			t.Fatalf("unknown line %q", line)
+		}
+	}
+	return in
+}
+
+// The order in which peers and services are told must not matter; that of the backends must.
+func TestEqualInputsGiveEqualBytes(t *testing.T) {
+	in := parseInput(t, `
+node 192.168.1.20 eth0 10.77.1.0/24
+peer 3 192.168.1.22 02:00:00:00:00:03 10.77.3.0/24
+peer 2 192.168.1.21 02:00:00:00:00:02 10.77.2.0/24
+service web 10.77.255.2 80:8080/tcp 10.77.1.3
+service greeters 10.77.255.1 9000:5000/tcp 10.77.1.2 10.77.2.2
+`)
+	other := in
+	other.Peers, other.Services = slices.Clone(in.Peers), slices.Clone(in.Services)
+	slices.Reverse(other.Peers)
+	slices.Reverse(other.Services)
+	if a, b := Plan(in).String(), Plan(other).String(); a != b {
+		t.Errorf("one order\n%s\nthe other\n%s", a, b)
+	}
+	if in.Services[0].Name != "web" || in.Peers[0].Index != 3 {
+		t.Error("the planner changed its input")
+	}
+	other.Services[1].Backends = []netip.Addr{in.Services[1].Backends[0]}
+	if Plan(in).String() == Plan(other).String() {
+		t.Error("a backend less gives the same rules")
+	}
+}
+
+// Values that come from other nodes end up in rules that root runs.
+func TestHostileValuesDoNotBecomeRules(t *testing.T) {
+	in := parseInput(t, `
+node 192.168.1.20 eth0 10.77.1.0/24
+peer 2 192.168.1.21 02:00:00:00:00:02 10.77.2.0/24
+service web 10.77.255.2 80:8080/tcp 10.77.1.3
+`)
+	in.Peers[0].MAC = "02:00:00:00:00:02 -j ACCEPT\n-A INPUT"
+	in.Services[0].Name = "web\n-A INPUT -j ACCEPT\n"
+	in.Services[0].Ports[0].Protocol = "tcp -j ACCEPT\n"
+	got := Plan(in).String()
+	for line := range strings.Lines(got) {
+		if strings.HasPrefix(line, "-A ") && !strings.HasPrefix(line, "-A "+Prefix) {
+			t.Errorf("a rule of a chain that is not ours: %s", line)
+		}
+	}
+	if strings.Contains(got, "mac-source") || strings.Contains(got, "dport 80 ") {
+		t.Errorf("a peer without a proper MAC or a port without a proper protocol has rules:\n%s", got)
+	}
+}
+
+func TestMark(t *testing.T) {
+	seen := map[uint32]bool{0: true}
+	for i := range MaxIndex + 1 {
+		m, ok := Mark(i)
+		if !ok || seen[m] || m&^MarkMask != 0 {
+			t.Fatalf("mark of peer %d is %#x, %v", i, m, ok)
+		}
+		seen[m] = true
+	}
+	for _, i := range []int{-1, MaxIndex + 1} {
+		if m, ok := Mark(i); ok {
+			t.Errorf("peer %d has mark %#x", i, m)
+		}
+	}
+}
+
+// A thousand services must not cost a packet a thousand comparisons, and no chain's name may be too long.
+func TestManyServices(t *testing.T) {
+	in := parseInput(t, "node 192.168.1.20 eth0 10.77.1.0/24")
+	for i := range 1000 {
+		in.Services = append(in.Services, Service{
+			Name:      fmt.Sprintf("s%d", i),
+			VirtualIP: netip.AddrFrom4([4]byte{110, 177, 100 + byte(i/200), 20 + byte(i%200)}),
+			Ports:     []cluster.Port{{Published: uint16(20000 + i), Target: 80, Protocol: cluster.TCP, Mode: cluster.PortIngress}},
+			Backends:  []netip.Addr{netip.MustParseAddr("10.77.1.2")},
+		})
+	}
+	chains := map[string]Chain{}
+	for _, table := range Plan(in).Tables {
+		for _, c := range table.Chains {
+			if len(c.Name) > 28 {
+				t.Errorf("chain name %s is longer than the kernel takes", c.Name)
+			}
+			if _, twice := chains[c.Name]; twice && table.Name == "nat" {
+				t.Errorf("two chains are named %s", c.Name)
+			}
+			chains[c.Name] = c
+		}
+	}
+	for _, name := range []string{"PISWARM-PORTS", "PISWARM-VIPS"} {
+		if n := len(chains[name].Rules); n != 32 {
+			t.Errorf("%s has %d rules, want 1000/32 rounded up", name, n)
+		}
+		leaves := 0
+		for _, rule := range chains[name].Rules {
+			f := strings.Fields(rule)
+			c, ok := chains[f[len(f)-1]]
+			if !ok || len(c.Rules) == 0 || len(c.Rules) > fanOut {
+				t.Fatalf("rule %q leads to %d rules", rule, len(c.Rules))
+			}
+			leaves += len(c.Rules)
+		}
+		if leaves != 1000 {
+			t.Errorf("%s leads to %d destinations, want 1000", name, leaves)
+		}
+	}
+}

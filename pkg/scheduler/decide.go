@@ -10,7 +10,7 @@ import (
 
 // Unknown is the condition of a node that the leader cannot judge yet: it leads since a moment ago and has
 // neither seen the node nor waited long enough to call it down, or the node's report has not arrived. Such a
-// node keeps its tasks and gets no new ones. Only the scheduler knows this condition; to users the node is
+// node keeps its tasks and gets no new ones; it is for the leader to end the doubt. Only the scheduler knows this condition; to users the node is
 // down.
 const Unknown cluster.Condition = "unknown"
 
@@ -40,7 +40,8 @@ type Node struct {
 type Output struct {
 	// Plans are those that differ from the input's, by name of the service.
 	Plans map[string]cluster.Plan
-	// Delete names the plans whose service is gone, sorted.
+	// Delete names the plans whose service is gone, sorted. A service that has merely not been received yet looks
+	// the same, so whoever has just started compares its state with a peer's before it acts on any of this.
 	Delete []string
 }
 

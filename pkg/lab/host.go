@@ -111,7 +111,7 @@ func (h *host) powerOn(ctx context.Context) error {
 	if h.machine() != nil {
 		return nil
 	}
-	// What a host that went off by itself left behind.
+	// This removes what a host that went off by itself left behind.
 	if err := h.kill(); err != nil {
 		return fmt.Errorf("start %s: %w", h.name, err)
 	}
@@ -164,10 +164,10 @@ func (h *host) boot(ctx context.Context) error {
 		return err
 	}
 	if err := h.lab.cg.add(h.name, cmd.Process.Pid); err != nil {
-		return fmt.Errorf("cgroups: %w", err)
+		return fmt.Errorf("cgroups: %w%s", err, h.tail("init"))
 	}
 	if err := h.lab.lan.plug(h.name, cmd.Process.Pid, h.addr, !h.isCut()); err != nil {
-		return fmt.Errorf("network: %w", err)
+		return fmt.Errorf("network: %w%s", err, h.tail("init"))
 	}
 	return h.await(ctx, m)
 }

@@ -55,7 +55,15 @@ func takeInventory(t *testing.T) machineState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.mounts = string(mounts)
+	// Tests of other packages mount and unmount at the same time; what a lab mounts bears one of these.
+	for line := range strings.Lines(string(mounts)) {
+		for _, mine := range []string{" - overlay ", "/pi1/", oldRoot, diskDirs[0]} {
+			if strings.Contains(line, mine) {
+				s.mounts += line
+				break
+			}
+		}
+	}
 	for _, command := range []string{"ip -o link", "ip -o addr", "ip route", "ip rule", "iptables-save | grep -v '^[#:]'", "ls /run/netns", "sysctl -a 2>/dev/null | grep -E '^net\\.(ipv4\\.ip_forward|bridge)'"} {
 		out, _ := exec.Command("sh", "-c", command).CombinedOutput()
 		s.network += string(out)
@@ -103,20 +111,51 @@ func awaitInventory(t *testing.T, before machineState, dir string) {
 	}
 }
 
-// networkNamespaces are those of all processes, and those of the LANs that this process holds.
-func networkNamespaces(t *testing.T) map[string]bool {
+// networkNamespaces are those of a lab's hosts and its LAN.
+func networkNamespaces(t *testing.T, l *Lab) []string {
 	t.Helper()
-	all := map[string]bool{}
-	for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/proc/self/fd/*"} {
+	links := []string{fmt.Sprintf("/proc/self/fd/%d", l.lan.ns.Fd())}
+	for _, h := range l.List() {
+		links = append(links, fmt.Sprintf("/proc/%d/ns/net", h.PID))
+	}
+	var all []string
+	for _, link := range links {
+		name, err := os.Readlink(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(all, name) {
+			t.Errorf("two hosts share %s", name)
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
+// inUse tells which of some namespaces a process lives in, has open or has mounted.
+func inUse(t *testing.T, namespaces []string) []string {
+	t.Helper()
+	var used []string
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{"/proc/[0-9]*/ns/net", "/proc/[0-9]*/fd/*"} {
 		links, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, link := range links {
-			if name, err := os.Readlink(link); err == nil && strings.HasPrefix(name, "net:") {
-				all[name] = true
+			// Processes come and go.
+			if name, err := os.Readlink(link); err == nil && slices.Contains(namespaces, name) {
+				used = append(used, link)
 			}
 		}
 	}
-	return all
+	for _, name := range namespaces {
+		if bytes.Contains(mounts, []byte(name)) {
+			used = append(used, "a mount of "+name)
+		}
+	}
+	return used
 }

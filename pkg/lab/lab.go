@@ -163,9 +163,9 @@ func (l *Lab) close() error {
 		l.lan.close()
 	}
 	if l.sweep != nil {
-		errs = append(errs, l.sweep.finish())
+		// The sweeper then finds nothing to do. It is for the case that this process does not come this far.
+		errs = append(errs, Sweep(l.dir), l.sweep.finish())
 	} else if l.dir != "" {
-		// Start failed before it had a sweeper.
 		errs = append(errs, os.RemoveAll(l.dir))
 	}
 	return errors.Join(errs...)

@@ -97,13 +97,14 @@ func TestTwoLabs(t *testing.T) {
 // TestCloseLeavesNothing compares the machine before and after.
 func TestCloseLeavesNothing(t *testing.T) {
 	opt := testOptions(t, 2)
-	before, namespaces := takeInventory(t), networkNamespaces(t)
+	before := takeInventory(t)
 	l, err := Start(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := len(networkNamespaces(t)) - len(namespaces); got < 4 {
-		t.Errorf("%d network namespaces more, want 4: two Pis, the laptop and the LAN", got)
+	namespaces := networkNamespaces(t, l)
+	if used := inUse(t, namespaces); len(used) < len(namespaces) {
+		t.Errorf("the test does not see all namespaces of the lab in use: %q", used)
 	}
 	run(t, l, "pi1", "setsid sleep 1000 >/dev/null 2>&1 & ip link add br9 type bridge; iptables -t nat -A OUTPUT -j ACCEPT; mount -t tmpfs x /mnt", 0)
 	during := takeInventory(t)
@@ -119,10 +120,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if diff := takeInventory(t).differences(before); len(diff) > 0 {
 		t.Errorf("left behind:\n%s", strings.Join(diff, "\n"))
 	}
-	for name := range networkNamespaces(t) {
-		if !namespaces[name] {
-			t.Errorf("left behind: namespace %s", name)
-		}
+	if used := inUse(t, namespaces); len(used) > 0 {
+		t.Errorf("left behind: namespaces, by %q", used)
 	}
 	if _, err := os.Stat(opt.Dir); err == nil {
 		t.Errorf("left behind: %s", opt.Dir)

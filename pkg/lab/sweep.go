@@ -56,7 +56,7 @@ func startSweeper(binary, dir string, cg *cgroups) (*sweeper, error) {
 	return s, nil
 }
 
-// finish lets the sweeper do its work and waits for it.
+// finish tells the sweeper that the owner is done, and waits for its end.
 func (s *sweeper) finish() error {
 	timer := time.AfterFunc(sweepWait, func() { s.cmd.Process.Kill() })
 	defer timer.Stop()

@@ -63,12 +63,12 @@ func (s *Store) Receive(in Message) (Message, Outcome, error) {
 	if err == nil && in.Horizon > s.horizon {
 		err = s.adopt(in, &o)
 	}
+	if err == nil && in.Horizon == s.horizon {
+		err = s.observe(in, &o)
+	}
 	s.wakeFor(o.Changed)
 	if err != nil {
 		return Message{}, o, err
-	}
-	if in.Horizon == s.horizon {
-		s.observe(in)
 	}
 	o.Equal = in.Horizon == s.horizon && in.Buckets == s.set.buckets
 	return s.answer(in), o, nil

@@ -108,8 +108,8 @@ func (s *Store) adopt(in Message, o *Outcome) error {
 			if known || r.Version.Counter > in.Horizon || !guarded(r.Key, r.Deleted) || s.trusting && !r.Deleted {
 				continue
 			}
-			if !s.joined && r.Version.Node == s.self && !r.Deleted {
-				// No peer has ever held this, so none can have purged it: it is new, with a small counter only
+			if !s.joined && r.Version.Node == s.self {
+				// No member has ever held this, so none can have purged it: it is new, with a small counter only
 				// because the clock of a new node starts at zero.
 				if err := s.rewrite(r, o); err != nil {
 					return err
@@ -117,6 +117,7 @@ func (s *Store) adopt(in Message, o *Outcome) error {
 				continue
 			}
 			s.set.drop(r.Key)
+			s.changes++
 			s.wake(r.Key)
 			o.Dropped = append(o.Dropped, r)
 		}
@@ -124,24 +125,41 @@ func (s *Store) adopt(in Message, o *Outcome) error {
 	if c := s.compare(in); c.known && c.iHoldTheirs {
 		s.horizon = in.Horizon
 		s.kept = max(s.kept, s.horizon)
+		s.changes++
 		s.wakeAll()
 	}
 	return nil
 }
 
 // observe draws the conclusions from a message of a peer with the same horizon.
-func (s *Store) observe(in Message) {
+func (s *Store) observe(in Message, o *Outcome) error {
 	c := s.compare(in)
 	if !c.known {
-		return
+		return nil
 	}
 	if s.live(cluster.NodeKey(in.From)) {
 		s.acks.observe(in.From, min(in.Durable, c.agreed))
 	}
-	if !s.joined && c.theyHoldMine && s.live(cluster.NodeKey(s.self)) {
-		s.joined = true
-		s.wakeAll()
+	me, ok := s.set.records[cluster.NodeKey(s.self)]
+	if s.joined || !c.theyHoldMine || !c.iHoldTheirs || !ok || me.Deleted || me.Version.Counter > in.Durable {
+		return nil
 	}
+	return s.join(o)
+}
+
+// join makes this node a member, now that a peer has its node record on disk and it knows all that this peer
+// knows. Leaders that have not heard of it may have reached agreements with that peer before, up to the peer's
+// clock, which is now this node's too. What it wrote as a stranger is written anew, to lie above them.
+func (s *Store) join(o *Outcome) error {
+	s.joined = true
+	s.changes++
+	s.wakeAll()
+	for _, r := range s.set.list(func(r Record) bool { return r.Version.Node == s.self && cluster.Persistent(r.Key) }) {
+		if err := s.rewrite(r, o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RaiseHorizon purges the tombstones that every known node has acknowledged, and returns them. A node is known
@@ -150,8 +168,10 @@ func (s *Store) observe(in Message) {
 func (s *Store) RaiseHorizon() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.live(cluster.NodeKey(s.self)) {
-		return nil // Not a member itself, or not yet.
+	if !s.joined || !s.live(cluster.NodeKey(s.self)) {
+		// It is no member, or not yet: then others have reached agreements that it does not know of. A node that
+		// has been alone all its life keeps its few tombstones.
+		return nil
 	}
 	var known []string
 	for key, h := range s.set.records {
@@ -173,6 +193,7 @@ func (s *Store) RaiseHorizon() []Record {
 		s.set.drop(r.Key)
 	}
 	s.horizon = next
+	s.changes++
 	s.wakeAll()
 	return purged
 }

@@ -22,7 +22,9 @@ type Message struct {
 	From    string // the sender's node ID; the transport has checked it
 	Horizon uint64
 	Clock   uint64 // the greatest counter that the sender has seen
-	Durable uint64 // all that the sender will ever write has a greater counter, be it after a crash
+	// Durable is a counter below all that the sender will ever write, be it after a crash. All persistent records
+	// that it holds up to there are on its disk.
+	Durable uint64
 	Buckets [Buckets]uint64
 	Lists   []List   // what the sender holds in some buckets, in order of the buckets
 	Records []Record // what the receiver lacks

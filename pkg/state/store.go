@@ -25,10 +25,13 @@ type Store struct {
 	// kept is the greatest counter of any persistent record ever held, or the horizon if that is greater. It is
 	// what goes to disk as the clock, so that a changed report alone changes nothing on disk.
 	kept uint64
-	// durable is the value of kept that is known to be on disk: after a crash the clock goes on from there.
+	// durable is a counter of which it is sure that the clock will go on beyond it after a crash, and that all
+	// persistent records up to it are on disk.
 	durable uint64
+	// changes counts whatever alters the snapshot, to tell whether a saved one is still up to date.
+	changes uint64
 	horizon uint64
-	// joined says that a peer has held all that this node had written, its own node record included.
+	// joined says that this node and a peer have held the same, its own node record included.
 	joined bool
 	// reported says that report/<self> was written since the start, so that an older life's report loses.
 	reported bool
@@ -46,9 +49,11 @@ type Store struct {
 type Snapshot struct {
 	Clock   uint64
 	Horizon uint64
-	// Joined is false until a peer has held everything that this node wrote.
+	// Joined is false until a peer has held everything that this node wrote, and the reverse.
 	Joined  bool
 	Records []Record // persistent ones, tombstones included, in order of their keys
+
+	changes uint64 // of the store at the time
 }
 
 // New returns the store of the node with that ID, filled from what the node kept. A new node keeps nothing: the
@@ -174,6 +179,8 @@ func (s *Store) take(r Record) bool {
 	}
 	if cluster.Persistent(r.Key) {
 		s.kept = max(s.kept, r.Version.Counter)
+		s.durable = min(s.durable, r.Version.Counter-1)
+		s.changes++
 	}
 	s.acks.clip(r.Version.Counter)
 	return true
@@ -192,17 +199,20 @@ func (s *Store) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Snapshot{
-		Clock: s.kept, Horizon: s.horizon, Joined: s.joined,
+		Clock: s.kept, Horizon: s.horizon, Joined: s.joined, changes: s.changes,
 		Records: s.set.list(func(r Record) bool { return cluster.Persistent(r.Key) }),
 	}
 }
 
 // Saved tells the store that this snapshot is safe on disk. Until then the node acknowledges none of it, and
-// tombstones that wait for its acknowledgement stay.
+// tombstones that wait for its acknowledgement stay. It does nothing if the store has changed meanwhile: then
+// another save is due anyway, which the watch of the saver says.
 func (s *Store) Saved(saved Snapshot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.durable = max(s.durable, saved.Clock)
+	if saved.changes == s.changes {
+		s.durable = s.kept
+	}
 }
 
 // watch is one subscriber.

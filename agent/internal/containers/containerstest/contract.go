@@ -1,0 +1,275 @@
+// Package containerstest is for tests of what uses containers: a [Fake] runtime in memory, and the contract that
+// the fake and the real runtime both keep, as a suite of tests. It starts no process and needs no containerd.
+package containerstest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// Runtime is what carries out a node's tasks.
+type Runtime interface {
+	Create(ctx context.Context, spec containers.Spec) error
+	Start(ctx context.Context, id string) error
+	Stop(ctx context.Context, id, signal string, grace time.Duration) error
+	Remove(ctx context.Context, id string) error
+	List(ctx context.Context) ([]containers.Container, error)
+	Events(ctx context.Context) <-chan containers.Event
+	Pull(ctx context.Context, request containers.PullRequest) error
+	Has(ctx context.Context, digest string) bool
+}
+
+// Subject is a runtime under test, empty but for one image. The program of its images does what its arguments
+// say: "sleep" until SIGTERM and then end with 0, be "stubborn" and ignore SIGTERM, "exit" with the next argument.
+type Subject struct {
+	Runtime
+	Digest  string                 // of the image that is here
+	Offered containers.PullRequest // brings another image
+	Nowhere containers.PullRequest // is for an image that nobody has
+}
+
+// patience bounds the wait for something that must happen. It is generous, for a busy machine.
+const patience = 20 * time.Second
+
+// Run holds a runtime to the contract. open makes a new one for each test.
+func Run(t *testing.T, open func(t *testing.T) Subject) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *contract)
+	}{
+		{"life of a container", testLife},
+		{"every call may be repeated", testRepeat},
+		{"exit codes are told", testExitCode},
+		{"grace ends with a kill", testStubborn},
+		{"what is not there", testMissing},
+		{"another version by the same ID", testOtherVersion},
+		{"a container runs once", testRunsOnce},
+		{"pull", testPull},
+		{"events end with their context", testEventsEnd},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+			defer cancel()
+			subject := open(t)
+			events := subject.Events(ctx)
+			c := &contract{t: t, ctx: ctx, Subject: subject, events: events}
+			c.await(containers.Event{Type: containers.EventResync})
+			test.run(t, c)
+		})
+	}
+}
+
+type contract struct {
+	Subject
+	t      *testing.T
+	ctx    context.Context
+	events <-chan containers.Event
+}
+
+func (c *contract) spec(id string, args ...string) containers.Spec {
+	return containers.Spec{
+		ID:        id,
+		Task:      containers.Task{Service: "web", ServiceID: "s1", Slot: 3, SpecVersion: 7},
+		Container: cluster.Container{Image: "docker.io/library/program:latest", Digest: c.Digest, Args: args},
+	}
+}
+
+func (c *contract) ok(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *contract) start(id string, args ...string) {
+	c.t.Helper()
+	c.ok(c.Create(c.ctx, c.spec(id, args...)))
+	c.ok(c.Start(c.ctx, id))
+}
+
+// await reads events until the wanted one.
+func (c *contract) await(want containers.Event) {
+	c.t.Helper()
+	timeout := time.After(patience)
+	var seen []containers.Event
+	for {
+		select {
+		case e, ok := <-c.events:
+			if !ok {
+				c.t.Fatalf("events ended before %+v, after %+v", want, seen)
+			}
+			if e == want {
+				return
+			}
+			seen = append(seen, e)
+		case <-timeout:
+			c.t.Fatalf("no event %+v, only %+v", want, seen)
+		}
+	}
+}
+
+// one returns the only container there is.
+func (c *contract) one() containers.Container {
+	c.t.Helper()
+	list, err := c.List(c.ctx)
+	c.ok(err)
+	if len(list) != 1 {
+		c.t.Fatalf("there are %d containers, want 1: %+v", len(list), list)
+	}
+	return list[0]
+}
+
+func (c *contract) none() {
+	c.t.Helper()
+	list, err := c.List(c.ctx)
+	c.ok(err)
+	if len(list) != 0 {
+		c.t.Fatalf("there still are containers: %+v", list)
+	}
+}
+
+func testLife(t *testing.T, c *contract) {
+	c.none()
+	c.ok(c.Create(c.ctx, c.spec("t1", "sleep")))
+	got := c.one()
+	if got.State != containers.Created || !got.StartedAt.IsZero() || got.PID != 0 {
+		t.Fatalf("after Create: %+v", got)
+	}
+	if want := c.spec("t1").Task; got.ID != "t1" || got.Task != want || got.Digest != c.Digest {
+		t.Fatalf("container says %s %+v %s, want t1 %+v %s", got.ID, got.Task, got.Digest, want, c.Digest)
+	}
+	c.ok(c.Start(c.ctx, "t1"))
+	c.await(containers.Event{Type: containers.EventStarted, ID: "t1"})
+	if got = c.one(); got.State != containers.Running || got.PID == 0 || got.StartedAt.IsZero() {
+		t.Fatalf("after Start: %+v", got)
+	}
+	c.ok(c.Stop(c.ctx, "t1", "SIGTERM", patience))
+	c.await(containers.Event{Type: containers.EventExited, ID: "t1"})
+	if got = c.one(); got.State != containers.Stopped || got.PID != 0 || got.ExitCode != 0 || got.ExitedAt.IsZero() || got.OOMKilled {
+		t.Fatalf("after Stop: %+v", got)
+	}
+	c.ok(c.Remove(c.ctx, "t1"))
+	c.await(containers.Event{Type: containers.EventRemoved, ID: "t1"})
+	c.none()
+}
+
+func testRepeat(t *testing.T, c *contract) {
+	c.start("t1", "sleep")
+	before := c.one()
+	c.start("t1", "sleep")
+	if after := c.one(); after != before {
+		t.Fatalf("a second Create and Start changed %+v to %+v", before, after)
+	}
+	for range 2 {
+		c.ok(c.Stop(c.ctx, "t1", "", patience))
+	}
+	for range 2 {
+		c.ok(c.Remove(c.ctx, "t1"))
+	}
+	c.none()
+	// The ID is free again, and a running container can be removed.
+	c.start("t1", "sleep")
+	c.ok(c.Remove(c.ctx, "t1"))
+	c.none()
+	// So can one that was never started.
+	c.ok(c.Create(c.ctx, c.spec("t1", "sleep")))
+	c.ok(c.Remove(c.ctx, "t1"))
+	c.none()
+}
+
+func testExitCode(t *testing.T, c *contract) {
+	c.start("t1", "exit", "3")
+	c.await(containers.Event{Type: containers.EventExited, ID: "t1", ExitCode: 3})
+	if got := c.one(); got.State != containers.Stopped || got.ExitCode != 3 {
+		t.Fatalf("after its end: %+v", got)
+	}
+}
+
+func testStubborn(t *testing.T, c *contract) {
+	c.start("t1", "stubborn")
+	begun := time.Now()
+	const grace = 300 * time.Millisecond
+	c.ok(c.Stop(c.ctx, "t1", "SIGTERM", grace))
+	if took := time.Since(begun); took < grace {
+		t.Errorf("it was killed after %s, before its grace period of %s", took, grace)
+	}
+	if got := c.one(); got.State != containers.Stopped || got.ExitCode != 137 {
+		t.Fatalf("after its kill: %+v", got)
+	}
+}
+
+func testMissing(t *testing.T, c *contract) {
+	c.ok(c.Stop(c.ctx, "nobody", "", 0))
+	c.ok(c.Remove(c.ctx, "nobody"))
+	if err := c.Start(c.ctx, "nobody"); err == nil {
+		t.Error("Start of a container that does not exist gives no error")
+	}
+	absent := c.spec("t1", "sleep")
+	absent.Container.Digest = c.Nowhere.Digest
+	if err := c.Create(c.ctx, absent); !errors.Is(err, containers.ErrImageUnknown) {
+		t.Errorf("Create from an image that is not here gives %v, want ErrImageUnknown", err)
+	}
+	c.none()
+}
+
+func testOtherVersion(t *testing.T, c *contract) {
+	c.start("t1", "sleep")
+	other := c.spec("t1", "sleep")
+	other.SpecVersion++
+	if err := c.Create(c.ctx, other); err == nil {
+		t.Error("Create of another version by the ID of one that runs gives no error")
+	}
+	if got := c.one(); got.State != containers.Running || got.SpecVersion != 7 {
+		t.Errorf("the first one is now %+v", got)
+	}
+}
+
+func testRunsOnce(t *testing.T, c *contract) {
+	c.start("t1", "exit", "0")
+	c.await(containers.Event{Type: containers.EventExited, ID: "t1"})
+	if err := c.Start(c.ctx, "t1"); err == nil {
+		t.Error("Start of a container that ended gives no error")
+	}
+}
+
+func testPull(t *testing.T, c *contract) {
+	if !c.Has(c.ctx, c.Digest) || c.Has(c.ctx, c.Offered.Digest) {
+		t.Fatal("want the first image to be here, and the offered one not to be")
+	}
+	c.ok(c.Pull(c.ctx, c.Offered))
+	if !c.Has(c.ctx, c.Offered.Digest) {
+		t.Fatal("the offered image is not here after Pull")
+	}
+	spec := c.spec("t1", "sleep")
+	spec.Container.Digest = c.Offered.Digest
+	c.ok(c.Create(c.ctx, spec))
+	c.ok(c.Start(c.ctx, "t1"))
+	if err := c.Pull(c.ctx, c.Nowhere); !errors.Is(err, containers.ErrImageUnknown) {
+		t.Errorf("Pull of what nobody has gives %v, want ErrImageUnknown", err)
+	}
+	if c.Has(c.ctx, c.Nowhere.Digest) {
+		t.Error("an image that nobody has is here")
+	}
+}
+
+func testEventsEnd(t *testing.T, c *contract) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	events := c.Events(ctx)
+	<-events
+	cancel()
+	for {
+		select {
+		case _, ok := <-events:
+			if !ok {
+				return
+			}
+		case <-time.After(patience):
+			t.Fatal("the channel is open although the context is done")
+		}
+	}
+}

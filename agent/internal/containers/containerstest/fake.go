@@ -1,0 +1,342 @@
+package containerstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// Fake is a runtime in memory. What its containers do follows from their arguments (see [Subject]) and from what
+// the test scripts. Its zero value holds no image.
+type Fake struct {
+	mu      sync.Mutex
+	here    map[string]bool // images, by digest
+	offered map[string]bool // those that Pull can bring
+	all     map[string]*fakeContainer
+	readers map[chan containers.Event]bool
+	calls   []string
+	lastPID int
+
+	createErrors, startErrors, pullErrors map[string]error
+	crashes                               map[string]crash
+	pullTime                              time.Duration
+}
+
+type fakeContainer struct {
+	containers.Container
+	args    []string
+	changed chan struct{} // closed when it ends
+}
+
+type crash struct {
+	after time.Duration
+	code  int
+}
+
+// AddImage puts an image where Has finds it.
+func (f *Fake) AddImage(digest string) { f.script(func() { put(&f.here, digest, true) }) }
+
+// OfferImage makes Pull find an image.
+func (f *Fake) OfferImage(digest string) { f.script(func() { put(&f.offered, digest, true) }) }
+
+// FailCreate makes Create fail for a service, until it is given nil.
+func (f *Fake) FailCreate(service string, err error) {
+	f.script(func() { put(&f.createErrors, service, err) })
+}
+
+// FailStart makes Start fail for a service, until it is given nil.
+func (f *Fake) FailStart(service string, err error) {
+	f.script(func() { put(&f.startErrors, service, err) })
+}
+
+// FailPull makes Pull fail for an image, until it is given nil.
+func (f *Fake) FailPull(digest string, err error) {
+	f.script(func() { put(&f.pullErrors, digest, err) })
+}
+
+// SlowPull makes each Pull that transfers something take that long.
+func (f *Fake) SlowPull(took time.Duration) { f.script(func() { f.pullTime = took }) }
+
+// CrashAfterStart makes each container of a service end by itself that long after its start.
+func (f *Fake) CrashAfterStart(service string, after time.Duration, exitCode int) {
+	f.script(func() { put(&f.crashes, service, crash{after, exitCode}) })
+}
+
+// StopCrashing lets the containers of a service that start from now on run.
+func (f *Fake) StopCrashing(service string) { f.script(func() { delete(f.crashes, service) }) }
+
+// Exit ends a running container, as if its program had ended.
+func (f *Fake) Exit(id string, exitCode int) {
+	f.script(func() { f.end(f.all[id], exitCode) })
+}
+
+// OOMKill ends a running container as the kernel does when its memory is used up.
+func (f *Fake) OOMKill(id string) {
+	f.script(func() {
+		if c := f.all[id]; c != nil && c.State == containers.Running {
+			c.OOMKilled = true
+			f.tell(containers.Event{Type: containers.EventOOM, ID: id})
+			f.end(c, 137)
+		}
+	})
+}
+
+// Resync tells all readers that they may have missed events, as after a restart of containerd.
+func (f *Fake) Resync() {
+	f.script(func() { f.tell(containers.Event{Type: containers.EventResync}) })
+}
+
+// Calls are those that were made to change something, in their order: "create t1", "start t1", "stop t1",
+// "remove t1", "pull sha256:…".
+func (f *Fake) Calls() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
+}
+
+// String is one line a container, sorted: "t1 web.3 v7 running", "t2 web.1 v7 stopped 137".
+func (f *Fake) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(f.all)) {
+		c := f.all[id]
+		fmt.Fprintf(&b, "%s %s.%d v%d %s", id, c.Service, c.Slot, c.SpecVersion, c.State)
+		if c.State == containers.Stopped {
+			fmt.Fprintf(&b, " %d", c.ExitCode)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (f *Fake) Create(ctx context.Context, spec containers.Spec) error {
+	return f.call(ctx, "create "+spec.ID, func() error {
+		if err := f.createErrors[spec.Service]; err != nil {
+			return err
+		}
+		if c := f.all[spec.ID]; c != nil {
+			if c.Task != spec.Task {
+				return errors.New("there is another one by that ID: remove it first")
+			}
+			return nil
+		}
+		if !f.here[spec.Container.Digest] {
+			return fmt.Errorf("%w: %s", containers.ErrImageUnknown, spec.Container.Digest)
+		}
+		put(&f.all, spec.ID, &fakeContainer{
+			Container: containers.Container{ID: spec.ID, Task: spec.Task, Digest: spec.Container.Digest, State: containers.Created},
+			args:      spec.Container.Args,
+			changed:   make(chan struct{}),
+		})
+		return nil
+	})
+}
+
+func (f *Fake) Start(ctx context.Context, id string) error {
+	return f.call(ctx, "start "+id, func() error {
+		c := f.all[id]
+		switch {
+		case c == nil:
+			return errors.New("there is none")
+		case c.State == containers.Running:
+			return nil
+		case c.State == containers.Stopped:
+			return errors.New("it has ended: remove it and create it again")
+		}
+		if err := f.startErrors[c.Service]; err != nil {
+			return err
+		}
+		f.lastPID++
+		c.State, c.PID, c.StartedAt = containers.Running, f.lastPID, time.Now()
+		f.tell(containers.Event{Type: containers.EventStarted, ID: id})
+		if crash, ok := f.crashes[c.Service]; ok {
+			time.AfterFunc(crash.after, func() { f.script(func() { f.end(c, crash.code) }) })
+		}
+		if len(c.args) == 2 && c.args[0] == "exit" {
+			code, err := strconv.Atoi(c.args[1])
+			if err != nil {
+				return err
+			}
+			f.end(c, code)
+		}
+		return nil
+	})
+}
+
+func (f *Fake) Stop(ctx context.Context, id, signal string, grace time.Duration) error {
+	var wait <-chan struct{}
+	err := f.call(ctx, "stop "+id, func() error {
+		c := f.all[id]
+		if c == nil || c.State != containers.Running {
+			return nil
+		}
+		if signal == "SIGKILL" {
+			f.end(c, 137)
+		} else if slices.Contains(c.args, "stubborn") {
+			wait = c.changed
+		} else {
+			f.end(c, 0)
+		}
+		return nil
+	})
+	if err != nil || wait == nil {
+		return err
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		f.script(func() { f.end(f.all[id], 137) })
+	}
+	return nil
+}
+
+func (f *Fake) Remove(ctx context.Context, id string) error {
+	return f.call(ctx, "remove "+id, func() error {
+		if c := f.all[id]; c != nil {
+			f.end(c, 137)
+			delete(f.all, id)
+			f.tell(containers.Event{Type: containers.EventRemoved, ID: id})
+		}
+		return nil
+	})
+}
+
+func (f *Fake) List(ctx context.Context) ([]containers.Container, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []containers.Container
+	for _, id := range slices.Sorted(maps.Keys(f.all)) {
+		list = append(list, f.all[id].Container)
+	}
+	return list, ctx.Err()
+}
+
+// Events never drops one: a test that reads too slowly for the buffer would wait for ever, so it panics instead.
+func (f *Fake) Events(ctx context.Context) <-chan containers.Event {
+	events := make(chan containers.Event, 1024)
+	f.script(func() {
+		put(&f.readers, events, true)
+		events <- containers.Event{Type: containers.EventResync}
+	})
+	context.AfterFunc(ctx, func() {
+		f.script(func() {
+			delete(f.readers, events)
+			close(events)
+		})
+	})
+	return events
+}
+
+func (f *Fake) Pull(ctx context.Context, req containers.PullRequest) error {
+	var took time.Duration
+	err := f.call(ctx, "pull "+req.Digest, func() error {
+		if !f.here[req.Digest] {
+			took = f.pullTime
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if took > 0 {
+		timer := time.NewTimer(took)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.pullErrors[req.Digest] != nil:
+		return f.pullErrors[req.Digest]
+	case !f.here[req.Digest] && !f.offered[req.Digest]:
+		return fmt.Errorf("%w: %s", containers.ErrImageUnknown, req.Ref)
+	}
+	if req.Progress != nil {
+		req.Progress(1, 1)
+	}
+	put(&f.here, req.Digest, true)
+	return nil
+}
+
+func (f *Fake) Has(_ context.Context, digest string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.here[digest]
+}
+
+// Images lists the digests that are here, as images without a name.
+func (f *Fake) Images(context.Context) ([]cluster.Image, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []cluster.Image
+	for _, digest := range slices.Sorted(maps.Keys(f.here)) {
+		list = append(list, cluster.Image{Digest: digest})
+	}
+	return list, nil
+}
+
+func (f *Fake) script(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *Fake) call(ctx context.Context, name string, do func() error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, name)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := do(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// end is called with the lock held.
+func (f *Fake) end(c *fakeContainer, exitCode int) {
+	if c == nil || c.State != containers.Running {
+		return
+	}
+	c.State, c.PID, c.ExitCode, c.ExitedAt = containers.Stopped, 0, exitCode, time.Now()
+	close(c.changed)
+	f.tell(containers.Event{Type: containers.EventExited, ID: c.ID, ExitCode: exitCode})
+}
+
+// tell is called with the lock held.
+func (f *Fake) tell(e containers.Event) {
+	for events := range f.readers {
+		select {
+		case events <- e:
+		default:
+			panic("containerstest: the reader of events does not read them")
+		}
+	}
+}
+
+// put writes to a map that may not be made yet.
+func put[K comparable, V any](m *map[K]V, key K, value V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[key] = value
+}

@@ -29,6 +29,7 @@ const (
 type upstream struct {
 	path  string
 	self  netip.Addr
+	port  string // on which resolvers listen
 	slots chan struct{}
 
 	mu      sync.Mutex
@@ -37,7 +38,7 @@ type upstream struct {
 }
 
 func newUpstream(path string, self netip.AddrPort) *upstream {
-	return &upstream{path: path, self: self.Addr(), slots: make(chan struct{}, maxForwarded)}
+	return &upstream{path: path, self: self.Addr(), port: "53", slots: make(chan struct{}, maxForwarded)}
 }
 
 // ask passes a query on, and returns SERVFAIL if nobody answers it. It asks over what it was asked over: an
@@ -121,7 +122,7 @@ func (u *upstream) resolvers() ([]string, error) {
 	for _, s := range config.Servers {
 		// Asking ourselves would go round until nobody has a slot left.
 		if addr, err := netip.ParseAddr(s); err == nil && addr != u.self && len(servers) < maxResolvers {
-			servers = append(servers, net.JoinHostPort(s, config.Port))
+			servers = append(servers, net.JoinHostPort(s, u.port))
 		}
 	}
 	u.file, u.servers = info, servers

@@ -81,8 +81,6 @@ func (f *follower) run(ctx context.Context) error {
 		v, err := f.read(ctx)
 		now := f.now()
 		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
 		case notFound(err):
 			return fmt.Errorf("%s was removed meanwhile", f.service)
 		case err != nil && now.Sub(heard) >= f.pace.lost:

@@ -36,8 +36,8 @@ func (f *fakeAgent) script(t *testing.T, replicas int, steps ...[]client.Task) {
 	}
 }
 
-// awaitRead returns when the tasks have been asked for after the last change.
-func (f *fakeAgent) awaitRead(t *testing.T) {
+// awaitRead waits until the tasks are asked for once more, and tells whether they were.
+func (f *fakeAgent) awaitRead(t *testing.T) bool {
 	count := func() (n int) {
 		for _, r := range f.all() {
 			if strings.HasPrefix(r, "GET /v1/tasks") {
@@ -50,10 +50,11 @@ func (f *fakeAgent) awaitRead(t *testing.T) {
 	deadline := time.Now().Add(10 * time.Second)
 	for count() <= before {
 		if time.Now().After(deadline) || t.Context().Err() != nil {
-			return
+			return false
 		}
 		time.Sleep(time.Millisecond)
 	}
+	return true
 }
 
 func greeter(slot int, node string, state cluster.State, problem string) client.Task {
@@ -208,8 +209,9 @@ func TestFollowsEvents(t *testing.T) {
 	follow.pace.settle = 0
 	ended := make(chan error)
 	go func() { ended <- follow.run(t.Context()) }()
-	f.awaitRead(t)
-	f.awaitRead(t) // once more, when the stream of events is open
+	if !f.awaitRead(t) || !f.awaitRead(t) {
+		t.Fatal("not read once at the start and once when the stream of events was open")
+	}
 	f.change(func() { f.tasks = []client.Task{greeter(1, "pi1", cluster.Starting, "")} })
 	f.awaitRead(t)
 	f.change(func() { f.tasks = []client.Task{greeter(1, "pi1", cluster.Running, "")} })

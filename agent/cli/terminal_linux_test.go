@@ -192,6 +192,24 @@ func TestBarsThatFitNoTerminal(t *testing.T) {
 	}
 }
 
+func TestScreenShrinks(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{w: &out, size: func() (int, int) { return 20, 10 }}
+	s.draw([]string{"one", "two", "a line that is too long", "four"})
+	if got, want := picture(t, out.String(), 20), "one\ntwo\na line that is too…\nfour\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	s.draw([]string{"1"})
+	s.draw([]string{"2"})
+	if got := picture(t, out.String(), 20); got != "2\n" {
+		t.Errorf("after a shorter drawing: got\n%s", got)
+	}
+	s.draw(nil)
+	if got := picture(t, out.String(), 20); got != "\n" {
+		t.Errorf("after an empty drawing: got\n%s", got)
+	}
+}
+
 func TestStuckOnATerminal(t *testing.T) {
 	f := newFakeAgent(t)
 	f.script(t, 1, []client.Task{greeter(1, "", cluster.Pending, "no node fits")})

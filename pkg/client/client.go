@@ -25,8 +25,8 @@ const (
 	createTimeout = 5 * time.Minute
 )
 
-// maxAnswer bounds an answer that is read as a whole. A thousand tasks take less than half a megabyte.
-const maxAnswer = 32 << 20
+// maxAnswer bounds an answer that is read as a whole. Ten thousand tasks take about 5 MB.
+const maxAnswer = 16 << 20
 
 // Client calls one agent. It is safe for use by several goroutines.
 type Client struct {

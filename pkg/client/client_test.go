@@ -151,7 +151,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"no JSON":    "hello",
 		"cut short":  `[{"name":"we`,
 		"other JSON": `{"name":"web"}`,
-		"too long":   strings.Repeat(" ", maxAnswer) + "[]",
+		"too long":   "[]" + strings.Repeat(" ", maxAnswer),
 	} {
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, body) })
 		if got, err := c.Services(t.Context()); err == nil {

@@ -64,32 +64,33 @@ func (c closer) Close() error {
 // which is why a look asks anew each time.
 const lookTime = 3 * time.Second
 
-// Look asks the LAN once and returns who answered within a few seconds, or before ctx ends.
-func Look(ctx context.Context, iface string) ([]Found, error) {
+// Look asks the LAN once and hands on who answers, as the answers come, for a few seconds or until ctx ends.
+func Look(ctx context.Context, iface string, found func(Found)) error {
 	link, err := net.InterfaceByName(iface)
 	if err != nil {
-		return nil, fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
+		return fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	resolver, err := zeroconf.NewResolver(zeroconf.SelectIPTraffic(zeroconf.IPv4), zeroconf.SelectIfaces([]net.Interface{*link}))
 	if err != nil {
-		return nil, fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
+		return fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
 	}
 	entries := make(chan *zeroconf.ServiceEntry, 16)
 	if err := resolver.Browse(ctx, serviceType, domain, entries); err != nil {
-		return nil, fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
+		return fmt.Errorf("look for nodes by mDNS on %s: %w", iface, err)
 	}
-	var found []Found
+	heard := 0
 	for e := range entries { // closed by the resolver when ctx ends
-		if f, ok := read(e); ok && len(found) < maxFound {
-			found = append(found, f)
+		if f, ok := read(e); ok && heard < maxFound {
+			heard++
+			found(f)
 		}
 	}
-	return found, nil
+	return nil
 }
 
-// maxFound bounds what a LAN full of forgers can make this node remember.
+// maxFound bounds what a LAN full of forgers can make this node listen to in one look.
 const maxFound = 256
 
 // read takes from an answer what is well formed.
@@ -114,29 +115,24 @@ func read(e *zeroconf.ServiceEntry) (Found, bool) {
 	return f, true
 }
 
-// Watch looks for nodes until ctx ends and hands on what each look found. It looks often at first and while
-// alone says so, else once a minute, which is enough to heal a partition and cheap enough for a Pi Zero.
-func Watch(ctx context.Context, iface string, alone func() bool, log *slog.Logger, found func([]Found)) {
-	const often, seldom = time.Second, time.Minute
+// Watch looks for nodes until ctx ends and hands on whom it finds, the same ones at each look. It looks often at
+// first and while alone says so, else once a minute, which is enough to heal a partition and cheap enough for a
+// Pi Zero.
+func Watch(ctx context.Context, iface string, alone func() bool, log *slog.Logger, found func(Found)) {
+	const often, seldom, slow = time.Second, time.Minute, 10 * time.Second
 	for pause := often; ; {
-		nodes, err := Look(ctx, iface)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
+		if err := Look(ctx, iface, found); err != nil {
 			log.Warn("mDNS does not work here; looking again", "error", err)
-		} else {
-			found(nodes)
 		}
+		next := seldom
 		if alone() {
-			pause = min(pause*3/2, 10*time.Second)
-		} else {
-			pause = seldom
+			pause = min(pause*3/2, slow)
+			next = pause
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(next):
 		}
 	}
 }

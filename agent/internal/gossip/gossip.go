@@ -42,13 +42,8 @@ const MaxMessage = 1000
 // eventName is the name of all of serf's user events here; the payload says the rest.
 const eventName = "p"
 
-// Member is a node as the membership sees it.
-type Member struct {
-	ID        string
-	Address   netip.Addr
-	Condition cluster.Condition
-	Tags      map[string]string
-}
+// nameTag is the serf tag that carries the host name.
+const nameTag = "name"
 
 // Config of a member. All fields but Payload and OnAck are needed.
 type Config struct {
@@ -56,7 +51,7 @@ type Config struct {
 	Key     []byte     // AES-256
 	Address netip.Addr // on the LAN, told to the others
 	Port    int
-	Tags    map[string]string // under 500 bytes in all
+	Name    string // host name
 	Log     *slog.Logger
 	// Payload is asked for what to put on the next acknowledgement; it must be quick and short.
 	Payload func() []byte
@@ -99,7 +94,7 @@ func Start(cfg Config) (*Gossip, error) {
 	conf := serf.DefaultConfig()
 	conf.Init()
 	conf.NodeName = cfg.ID
-	conf.Tags = cfg.Tags
+	conf.Tags = map[string]string{nameTag: cfg.Name}
 	conf.MemberlistConfig = ml
 	conf.LogOutput = nil
 	conf.Logger = ml.Logger
@@ -159,9 +154,9 @@ func (g *Gossip) Messages() <-chan []byte { return g.messages }
 func (g *Gossip) Changed() <-chan struct{} { return g.changed }
 
 // Members returns every member known, this node included, in order of ID.
-func (g *Gossip) Members() []Member {
+func (g *Gossip) Members() []cluster.Member {
 	seen := g.serf.Members()
-	members := make([]Member, 0, len(seen))
+	members := make([]cluster.Member, 0, len(seen))
 	for _, m := range seen {
 		condition := cluster.Down
 		switch m.Status {
@@ -171,9 +166,11 @@ func (g *Gossip) Members() []Member {
 			condition = cluster.Left
 		}
 		address, _ := netip.AddrFromSlice(m.Addr)
-		members = append(members, Member{ID: m.Name, Address: address.Unmap(), Condition: condition, Tags: m.Tags})
+		members = append(members, cluster.Member{
+			ID: m.Name, Name: m.Tags[nameTag], Address: address.Unmap(), Condition: condition,
+		})
 	}
-	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(members, func(a, b cluster.Member) int { return strings.Compare(a.ID, b.ID) })
 	return members
 }
 
@@ -250,4 +247,3 @@ func (h levelHandler) Handle(ctx context.Context, r slog.Record) error {
 	out := slog.NewRecord(r.Time, level, strings.TrimSpace(text), r.PC)
 	return h.Handler.Handle(ctx, out)
 }
-

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"testing"
 	"time"
-
 )
 
 func freePort(t *testing.T) int {
@@ -54,9 +53,9 @@ func conditions(g *Gossip) string {
 }
 
 func TestMembersMeetTalkAndPart(t *testing.T) {
-	a, _ := start(t, "a", 1, Config{Tags: map[string]string{"name": "pi"}, Payload: func() []byte { return []byte("digest of a") }})
+	a, _ := start(t, "a", 1, Config{Name: "pi", Payload: func() []byte { return []byte("digest of a") }})
 	acks := make(chan string, 100)
-	b, bAddr := start(t, "b", 1, Config{Tags: map[string]string{"name": "pi"}, OnAck: func(peer string, payload []byte, _ time.Duration) {
+	b, bAddr := start(t, "b", 1, Config{Name: "pi", OnAck: func(peer string, payload []byte, _ time.Duration) {
 		select {
 		case acks <- peer + ": " + string(payload):
 		default:
@@ -66,7 +65,7 @@ func TestMembersMeetTalkAndPart(t *testing.T) {
 		t.Fatalf("Join = %d, %v", n, err)
 	}
 	eventually(t, "two members", func() bool { return conditions(b) == "a=ready b=ready " })
-	if got := b.Members()[0]; got.Tags["name"] != "pi" || got.Address != netip.MustParseAddr("127.0.0.1") {
+	if got := b.Members()[0]; got.Name != "pi" || got.Address != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("b sees %+v", got)
 	}
 

@@ -115,3 +115,25 @@ func PeerID(state *tls.ConnectionState) (string, error) {
 	}
 	return "", errors.New("the certificate names no node")
 }
+
+// AnyMember is the TLS configuration for a call to a node whose ID is not known yet: it succeeds with any member.
+func (i *Identity) AnyMember() *tls.Config {
+	c := i.Client("")
+	// The name is left out of the verification, and nothing else: the chain to the cluster's CA is verified below.
+	c.InsecureSkipVerify = true
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		intermediates := x509.NewCertPool()
+		for _, cert := range state.PeerCertificates[1:] {
+			intermediates.AddCert(cert)
+		}
+		_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+			Roots: i.pool, Intermediates: intermediates, CurrentTime: checkedAt,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		})
+		if err != nil {
+			return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+		}
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,227 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/piswarm/piswarm/agent/internal/api"
+	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/agent/internal/discovery"
+	"github.com/piswarm/piswarm/agent/internal/identity"
+	"github.com/piswarm/piswarm/agent/internal/network"
+	"github.com/piswarm/piswarm/pkg/client"
+)
+
+// Version and Commit are set by the linker.
+var (
+	Version = "0.0.0-dev"
+	Commit  = "unknown"
+)
+
+// Options of an agent.
+type Options struct {
+	Paths     Paths
+	Advertise string // over the configuration's
+	Log       *slog.Logger
+}
+
+// Agent is one node.
+type Agent struct {
+	opts Options
+	cfg  Config
+	log  *slog.Logger
+	dir  identity.Dir
+	node identity.Node
+	name string // host name
+
+	network *network.Network
+	runtime *containers.Runtime
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and made anew when membership or session changes
+	member  *identity.Membership
+	found   bool     // the membership was made by init here: this node says what the cluster is
+	session *session // nil while there is none, or it is not up yet
+}
+
+// Run is the whole life of an agent: it returns when ctx ends, or when it cannot do its work.
+func Run(ctx context.Context, opts Options) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the agent needs root: run it with sudo, or as a service: systemctl start piswarm")
+	}
+	discovery.Quiet()
+	unlock, err := lock(opts.Paths.Run)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	a, err := open(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	listener, err := listen(filepath.Join(opts.Paths.Run, "piswarm.sock"))
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: api.New(a, a.log).Handler(), ReadHeaderTimeout: api.ReadHeaderTimeout,
+		IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		// What a person asks for ends with the agent.
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve(ctx, server, listener) })
+	group.Go(func() error { return a.live(ctx) })
+	// Not under systemd, this does nothing.
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		a.log.Warn("tell systemd that the agent is up", "error", err)
+	}
+	return group.Wait()
+}
+
+// open reads what the node knows of itself and opens its neighbours.
+func open(ctx context.Context, opts Options) (*Agent, error) {
+	cfg, err := LoadConfig(opts.Paths.Config)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Advertise != "" {
+		cfg.Advertise = opts.Advertise
+	}
+	a := &Agent{opts: opts, cfg: cfg, log: opts.Log, dir: identity.Dir(opts.Paths.Data), changed: make(chan struct{})}
+	if a.node, err = a.dir.Node(); err != nil {
+		return nil, err
+	}
+	if a.name, err = os.Hostname(); err != nil {
+		return nil, fmt.Errorf("host name: %w", err)
+	}
+	if err := a.readMembership(); err != nil {
+		return nil, err
+	}
+	if a.network, err = network.New(network.Config{Bridge: bridgeName, Namespaces: filepath.Join(opts.Paths.Run, "netns")}); err != nil {
+		return nil, err
+	}
+	// Several addresses and no choice made is for the user to mend; none at all may come with the Wi-Fi.
+	if _, err := a.network.LAN(cfg.Advertise); err != nil && !errors.Is(err, network.ErrNoLAN) {
+		a.network.Close()
+		return nil, err
+	}
+	a.runtime, err = containers.Open(ctx, containers.Config{
+		LogDir: filepath.Join(opts.Paths.Run, "logs"), FilesDir: filepath.Join(opts.Paths.Run, "containers"),
+		VolumesDir: filepath.Join(opts.Paths.Data, "volumes"), Log: a.log,
+	})
+	if err != nil {
+		a.network.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Agent) close() {
+	if err := a.runtime.Close(); err != nil {
+		a.log.Debug("close containerd", "error", err)
+	}
+	a.network.Close()
+}
+
+// serve answers until ctx ends.
+func serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("answer on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	// Streams of events never end by themselves: they get a moment, then they are cut.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		_ = server.Close()
+	}
+	<-done
+	return nil
+}
+
+// lock makes sure that this is the only agent of the node.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("prepare %s: %w", dir, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "agent.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %s: %w", dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.New("an agent runs on this node already: `piswarm status` asks it, `systemctl stop piswarm` ends it")
+		}
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// listen makes the socket for people: for root and the group piswarm.
+func listen(path string) (net.Listener, error) {
+	// A socket left by an agent that was killed; the lock says that nobody answers on it.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("prepare %s: %w", path, err)
+	}
+	mask := unix.Umask(0o177)
+	listener, err := net.Listen("unix", path)
+	unix.Umask(mask)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := openToGroup(path); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return listener, nil
+}
+
+func openToGroup(path string) error {
+	group, err := user.LookupGroup("piswarm")
+	var unknown user.UnknownGroupError
+	if errors.As(err, &unknown) {
+		return nil // not installed from a package: the socket is root's alone
+	} else if err != nil {
+		return fmt.Errorf("look for group piswarm: %w", err)
+	}
+	id, err := strconv.Atoi(group.Gid)
+	if err == nil {
+		err = os.Chown(path, 0, id)
+	}
+	if err == nil {
+		err = os.Chmod(path, 0o660)
+	}
+	if err != nil {
+		return fmt.Errorf("let group piswarm use %s: %w", path, err)
+	}
+	return nil
+}
+
+// Version says what this program is.
+func (a *Agent) Version() client.Version {
+	return client.Version{
+		Version: Version, Commit: Commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Node: a.name,
+	}
+}

@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"context"
+	"io"
+
+	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/agent/internal/peers"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// images joins this node's images with what the reports say of the others'.
+type images struct{ s *session }
+
+// Load reads an archive.
+func (i *images) Load(ctx context.Context, archive io.Reader) ([]cluster.Image, error) {
+	defer i.s.worker.ImagesChanged()
+	return i.s.agent.runtime.Load(ctx, archive)
+}
+
+// Pull fetches what the registry has now under the name.
+func (i *images) Pull(ctx context.Context, ref string, progress func(done, total int64)) ([]cluster.Image, error) {
+	found, err := i.s.agent.runtime.ResolveRegistry(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer i.s.worker.ImagesChanged()
+	err = i.s.agent.runtime.Pull(ctx, containers.PullRequest{
+		Ref: found.Name, Digest: found.Digest, Sources: i.sources(found.Digest), Registry: true, Progress: progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []cluster.Image{{Name: found.Name, Digest: found.Digest}}, nil
+}
+
+// Resolve finds out what a reference means.
+func (i *images) Resolve(ctx context.Context, ref string) (name, digest string, platforms []cluster.Platform, err error) {
+	found, err := i.s.agent.runtime.Resolve(ctx, ref, i.held())
+	return found.Name, found.Digest, found.Platforms, err
+}
+
+// Remove removes an image from this node.
+func (i *images) Remove(ctx context.Context, ref string) error {
+	defer i.s.worker.ImagesChanged()
+	return i.s.agent.runtime.RemoveImage(ctx, ref)
+}
+
+// held are the images that other ready nodes report.
+func (i *images) held() []containers.Held {
+	type key struct{ name, digest string }
+	v := i.s.reader.View()
+	at := map[key]int{}
+	var all []containers.Held
+	for _, m := range v.Members { // in order of ID, so that two images of one name give the same answer twice
+		if m.ID == v.Self || m.Condition != cluster.Ready {
+			continue
+		}
+		for _, image := range v.Reports[m.ID].Images {
+			k := key{image.Name, image.Digest}
+			if _, ok := at[k]; !ok {
+				at[k] = len(all)
+				all = append(all, containers.Held{Name: image.Name, Digest: image.Digest})
+			}
+			if peer, ok := i.peer(m.ID); ok {
+				all[at[k]].Peers = append(all[at[k]].Peers, peer)
+			}
+		}
+	}
+	return all
+}
+
+// sources are the other ready nodes that hold an image.
+func (i *images) sources(digest string) []containers.Peer {
+	for _, h := range i.held() {
+		if h.Digest == digest {
+			return h.Peers
+		}
+	}
+	return nil
+}
+
+// peer is how to fetch images from a node.
+func (i *images) peer(id string) (containers.Peer, bool) {
+	m, ok := i.s.reader.View().Member(id)
+	if !ok || m.Condition != cluster.Ready {
+		return containers.Peer{}, false
+	}
+	return containers.Peer{Name: m.Name, BaseURL: peers.BaseURL(id), Client: i.s.peers.Client(id)}, true
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/piswarm/piswarm/agent/internal/view"
+	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/state"
+)
+
+func getNode(m *Member, r *http.Request) (any, error) {
+	v := m.View()
+	found, err := findNode(v, r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	return node(v, found.ID), nil
+}
+
+// findNode finds a node by its name, its ID or the beginning of its ID. Two Pis may have one name.
+func findNode(v view.View, text string) (cluster.Member, error) {
+	var named, prefixed []cluster.Member
+	for _, m := range v.Members {
+		switch {
+		case m.ID == text:
+			return m, nil
+		case m.Name == text:
+			named = append(named, m)
+		case len(text) >= 4 && strings.HasPrefix(m.ID, text):
+			prefixed = append(prefixed, m)
+		}
+	}
+	for _, found := range [][]cluster.Member{named, prefixed} {
+		if len(found) == 1 {
+			return found[0], nil
+		}
+		if len(found) > 1 {
+			var ids []string
+			for _, m := range found {
+				ids = append(ids, m.ID)
+			}
+			return cluster.Member{}, conflict("%d nodes go by %s: use an ID, one of %s", len(found), text, strings.Join(ids, ", "))
+		}
+	}
+	return cluster.Member{}, notFound("no node named %s: `piswarm node ls` lists them", text)
+}
+
+func updateNode(m *Member, r *http.Request) (any, error) {
+	in, err := read[client.NodeUpdate](r)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkUpdate(in); err != nil {
+		return nil, badRequest(err)
+	}
+	for range casTries {
+		v := m.View()
+		found, err := findNode(v, r.PathValue("name"))
+		if err != nil {
+			return nil, err
+		}
+		s := v.SettingsOf(found.ID)
+		if s.Name == "" {
+			s.Name = found.Name
+		}
+		if in.Availability != "" {
+			s.Availability = in.Availability
+		}
+		if in.Role != "" {
+			s.Role = in.Role
+		}
+		if s.Labels = maps.Clone(s.Labels); s.Labels == nil {
+			s.Labels = map[string]string{}
+		}
+		for _, key := range in.LabelsRemove {
+			if _, ok := s.Labels[key]; !ok {
+				return nil, badRequest(fmt.Errorf("node %s has no label %s", found.Name, key))
+			}
+			delete(s.Labels, key)
+		}
+		maps.Copy(s.Labels, in.LabelsAdd)
+		raw, err := json.Marshal(s)
+		if err != nil {
+			return nil, err
+		}
+		key := cluster.NodeKey(found.ID)
+		if _, err := m.Store.PutIf(key, v.Versions[key], raw); errors.Is(err, state.ErrConflict) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		return m.write(r, found.ID, key)
+	}
+	return nil, errBusy
+}
+
+func checkUpdate(in client.NodeUpdate) error {
+	switch in.Availability {
+	case "", cluster.Active, cluster.Pause, cluster.Drain:
+	default:
+		return fmt.Errorf("availability %q: want active, pause or drain", in.Availability)
+	}
+	switch in.Role {
+	case "", cluster.Manager, cluster.Worker:
+	default:
+		return fmt.Errorf("role %q: want manager (may lead) or worker (never leads)", in.Role)
+	}
+	if in.Availability == "" && in.Role == "" && len(in.LabelsAdd) == 0 && len(in.LabelsRemove) == 0 {
+		return errors.New("nothing to change: name an availability, a role or a label")
+	}
+	return cluster.ValidateLabels(in.LabelsAdd)
+}

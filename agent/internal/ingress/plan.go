@@ -1,0 +1,145 @@
+package ingress
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/piswarm/piswarm/agent/internal/dns"
+	"github.com/piswarm/piswarm/agent/internal/network"
+	"github.com/piswarm/piswarm/agent/internal/view"
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/loadbalance"
+)
+
+// Place is where this node is.
+type Place struct {
+	LAN    network.LAN
+	Subnet netip.Prefix // of this node's containers
+	Pool   cluster.Pool
+	Bridge string
+}
+
+// wanted is all that follows for this node's network from what is known.
+type wanted struct {
+	network network.Wanted
+	rules   loadbalance.Input
+	names   []dns.Service
+	// backends are the ports that get connections now.
+	backends map[network.Backend]bool
+	// alive are the addresses that still answer connections they have, though they may get no new ones.
+	alive map[netip.Addr]bool
+}
+
+// plan decides. It is pure.
+func plan(v view.View, here Place) wanted {
+	w := wanted{backends: map[network.Backend]bool{}, alive: map[netip.Addr]bool{}}
+	peers := peers(v, here)
+	w.network = network.Wanted{
+		Interface: here.LAN.Interface, Subnet: here.Subnet, Pool: here.Pool.Prefix(), VirtualIPs: here.Pool.VirtualIPs(),
+	}
+	w.rules = loadbalance.Input{
+		Interface: here.LAN.Interface, Address: here.LAN.Address, Bridge: here.Bridge,
+		Subnet: here.Subnet, Pool: here.Pool.Prefix(), VirtualIPs: here.Pool.VirtualIPs(), Peers: peers,
+	}
+	for _, p := range peers {
+		w.network.Peers = append(w.network.Peers, network.Peer{Index: p.Index, Subnet: p.Subnet, Address: p.Address})
+	}
+	addresses := virtualIPs(v.Services, here.Pool)
+	for _, s := range v.Services {
+		ready := readyTasks(v, s)
+		for _, address := range ready {
+			for _, port := range s.Spec.Ports {
+				backend := network.Backend{Address: netip.AddrPortFrom(address, port.Target), Protocol: port.Protocol}
+				w.backends[backend] = true
+			}
+		}
+		w.rules.Services = append(w.rules.Services, loadbalance.Service{
+			Name: s.Spec.Name, VirtualIP: addresses[s.ID], Ports: s.Spec.Ports, Backends: ready,
+		})
+		w.names = append(w.names, dns.Service{Name: s.Spec.Name, VirtualIP: addresses[s.ID], Tasks: ready})
+	}
+	for id, report := range v.Reports {
+		if !v.Ready(id) {
+			continue
+		}
+		for _, t := range report.Tasks {
+			if a, err := netip.ParseAddr(t.Address); err == nil {
+				w.alive[a] = true
+			}
+		}
+	}
+	return w
+}
+
+// peers are the other nodes that have a place in the pod network, whether they are up or down: a route to a node
+// that is just restarting does no harm.
+func peers(v view.View, here Place) []loadbalance.Peer {
+	var all []loadbalance.Peer
+	taken := map[int]bool{}
+	for _, m := range v.Members { // in order of ID: of two nodes with one subnet, the smaller ID has it
+		report, ok := v.Reports[m.ID]
+		if !ok || m.ID == v.Self || m.Condition == cluster.Left {
+			continue
+		}
+		subnet, err := netip.ParsePrefix(report.Node.Subnet)
+		if err != nil || subnet == here.Subnet {
+			continue
+		}
+		address := m.Address
+		if !address.IsValid() {
+			address, _ = netip.ParseAddr(report.Node.Address)
+		}
+		index, ok := here.Pool.Index(subnet)
+		if !ok || taken[index] || !address.IsValid() || address == here.LAN.Address {
+			continue
+		}
+		taken[index] = true
+		all = append(all, loadbalance.Peer{Index: index, MAC: report.Node.MAC, Subnet: subnet, Address: address})
+	}
+	return all
+}
+
+// readyTasks are the addresses of a service's tasks that get connections, in order of slot. Only what is planned
+// and reported counts: a task leaves on whichever of the two events comes first.
+func readyTasks(v view.View, s cluster.Service) []netip.Addr {
+	tasks := slices.Clone(v.Plan(s))
+	slices.SortFunc(tasks, func(a, b cluster.Task) int {
+		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Node, b.Node), cmp.Compare(a.ID, b.ID))
+	})
+	var ready []netip.Addr
+	for _, t := range tasks {
+		if status, ok := v.Status(t.Node, t.ID); ok && status.Ready() {
+			if a, err := netip.ParseAddr(status.Address); err == nil {
+				ready = append(ready, a)
+			}
+		}
+	}
+	return ready
+}
+
+// virtualIPs gives each service, by ID, its virtual address: the one it was created with, unless a service made
+// at the same time on the other side of a partition has the same and a smaller ID. Every node comes to the same
+// result, for it depends on the services alone.
+func virtualIPs(services []cluster.Service, pool cluster.Pool) map[string]netip.Addr {
+	byID := slices.Clone(services)
+	slices.SortFunc(byID, func(a, b cluster.Service) int { return cmp.Compare(a.ID, b.ID) })
+	taken := map[netip.Addr]bool{}
+	out := map[string]netip.Addr{}
+	var losers []cluster.Service
+	for _, s := range byID {
+		if taken[s.VirtualIP] || !pool.VirtualIPs().Contains(s.VirtualIP) {
+			losers = append(losers, s)
+			continue
+		}
+		taken[s.VirtualIP] = true
+		out[s.ID] = s.VirtualIP
+	}
+	for _, s := range losers {
+		if a := pool.ChooseVirtualIP(s.Spec.Name, taken); a.IsValid() {
+			taken[a] = true
+			out[s.ID] = a
+		}
+	}
+	return out
+}

@@ -1,0 +1,132 @@
+// Package leader is the loop that places the work. Every node runs it; it acts only where this node is the
+// leader. What goes where is package scheduler's to decide; this package tells it what is known and writes down
+// its answer.
+package leader
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/loop"
+	"github.com/piswarm/piswarm/agent/internal/view"
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/scheduler"
+	"github.com/piswarm/piswarm/pkg/state"
+)
+
+// BootGrace is how long after its start an agent takes a node that it has not seen for one that still boots.
+// After a power cut of the whole shelf the Pis come up in any order, a Zero half a minute after a 4; without this
+// the first would take over everybody's work.
+const BootGrace = 40 * time.Second
+
+// Config of the loop.
+type Config struct {
+	Store   *state.Store
+	View    func() view.View
+	Publish func(keys ...string) error // saves and spreads what was just put into the store
+	Members <-chan struct{}            // signalled when the membership changes
+	Log     *slog.Logger
+}
+
+// Leader is the loop.
+type Leader struct {
+	cfg     Config
+	started time.Time
+	seen    map[string]bool // nodes that were ready at some time since the start
+	led     bool
+}
+
+// New returns the loop; the boot grace begins now.
+func New(cfg Config) *Leader {
+	return &Leader{cfg: cfg, started: time.Now(), seen: map[string]bool{}}
+}
+
+// Run places work until ctx ends.
+func (l *Leader) Run(ctx context.Context) error {
+	dirty, cancel := l.cfg.Store.Watch(nil)
+	defer cancel()
+	return loop.Loop{
+		Name: "leader", Wake: []<-chan struct{}{dirty, l.cfg.Members}, Resync: 5 * time.Second, Pass: l.pass, Log: l.cfg.Log,
+	}.Run(ctx)
+}
+
+func (l *Leader) pass(context.Context) error {
+	v := l.cfg.View()
+	for _, m := range v.Members {
+		if m.Condition == cluster.Ready {
+			l.seen[m.ID] = true
+		}
+	}
+	if leads := v.Leader == v.Self; leads != l.led {
+		l.led = leads
+		l.cfg.Log.Info("leadership", "leads", leads)
+	}
+	if !l.led {
+		return nil
+	}
+	out := scheduler.Decide(l.input(v))
+	var keys []string
+	var errs []error
+	for name, plan := range out.Plans {
+		raw, err := json.Marshal(plan)
+		if err == nil {
+			_, err = l.cfg.Store.Put(cluster.PlanKey(name), raw)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("plan service %s: %w", name, err))
+			continue
+		}
+		keys = append(keys, cluster.PlanKey(name))
+	}
+	for _, name := range out.Delete {
+		if _, ok, err := l.cfg.Store.Delete(cluster.PlanKey(name)); err != nil {
+			errs = append(errs, fmt.Errorf("remove the plan of service %s: %w", name, err))
+		} else if ok {
+			keys = append(keys, cluster.PlanKey(name))
+		}
+	}
+	if len(keys) > 0 {
+		errs = append(errs, l.cfg.Publish(keys...))
+	}
+	if purged := l.cfg.Store.RaiseHorizon(); len(purged) > 0 {
+		l.cfg.Log.Debug("every node has acknowledged removed records", "records", len(purged))
+	}
+	return errors.Join(errs...)
+}
+
+// input tells the scheduler what this node knows.
+func (l *Leader) input(v view.View) scheduler.Input {
+	booting := time.Since(l.started) < BootGrace
+	in := scheduler.Input{Services: v.Services, Plans: v.Plans, Status: map[string]cluster.TaskStatus{}}
+	for _, m := range v.Members {
+		settings := v.SettingsOf(m.ID)
+		report, reported := v.Reports[m.ID]
+		n := scheduler.Node{
+			NodeFacts: cluster.NodeFacts{
+				ID: m.ID, Hostname: m.Name, Arch: report.Node.Platform.Arch, Role: settings.Role, Labels: settings.Labels,
+			},
+			Platform:     report.Node.Platform,
+			Capacity:     report.Node.Capacity,
+			MemoryLimit:  report.Node.MemoryLimit,
+			Availability: settings.Availability,
+			Condition:    m.Condition,
+		}
+		switch {
+		case m.Condition == cluster.Ready && !reported:
+			n.Condition = scheduler.Unknown
+		case m.Condition == cluster.Down && booting && !l.seen[m.ID]:
+			n.Condition = scheduler.Unknown
+		}
+		if n.Condition == cluster.Ready {
+			for _, s := range report.Tasks {
+				in.Status[s.ID] = s
+			}
+		}
+		in.Nodes = append(in.Nodes, n)
+	}
+	return in
+}

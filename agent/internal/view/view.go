@@ -1,0 +1,204 @@
+// Package view reads the replicated state and the membership into the words of package cluster, for the loops
+// and the API to decide and answer from. It changes nothing.
+package view
+
+import (
+	"cmp"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/state"
+)
+
+// View is what this node knows of the cluster at one moment. It is shared: readers change nothing in it.
+type View struct {
+	Self     string // ID of this node
+	Leader   string // ID of the leader; empty while there is none
+	Cluster  cluster.ClusterSettings
+	Members  []cluster.Member            // every known node, in order of ID
+	Services []cluster.Service           // in order of name
+	Plans    map[string]cluster.Plan     // by name of the service
+	Reports  map[string]cluster.Report   // by ID of the node; of a node that is not ready, its last one
+	Settings map[string]cluster.Settings // by ID of the node
+	Versions map[string]state.Version    // of the records of services and nodes, by key
+}
+
+// Reader makes views. It decodes a record once for each of its versions, not once a look: a pass over an
+// unchanged state costs a Pi Zero no JSON.
+type Reader struct {
+	self    string
+	store   *state.Store
+	members func() []cluster.Member
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	decoded map[string]decoded
+}
+
+type decoded struct {
+	version state.Version
+	value   any
+}
+
+// NewReader returns a reader of the store and of what members returns.
+func NewReader(store *state.Store, members func() []cluster.Member, log *slog.Logger) *Reader {
+	return &Reader{self: store.Self(), store: store, members: members, log: log, decoded: map[string]decoded{}}
+}
+
+// View reads everything.
+func (r *Reader) View() View {
+	members := r.members()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := View{
+		Self:     r.self,
+		Plans:    map[string]cluster.Plan{},
+		Reports:  map[string]cluster.Report{},
+		Settings: map[string]cluster.Settings{},
+		Versions: map[string]state.Version{},
+	}
+	fresh := make(map[string]decoded, len(r.decoded))
+	for _, record := range r.store.List("") {
+		value := r.decode(record)
+		fresh[record.Key] = decoded{record.Version, value}
+		_, name := cluster.SplitKey(record.Key)
+		switch value := value.(type) {
+		case cluster.Service:
+			v.Services = append(v.Services, value)
+			v.Versions[record.Key] = record.Version
+		case cluster.Plan:
+			v.Plans[name] = value
+		case cluster.Report:
+			v.Reports[name] = value
+		case cluster.Settings:
+			v.Settings[name] = value
+			v.Versions[record.Key] = record.Version
+		case cluster.ClusterSettings:
+			v.Cluster = value
+		}
+	}
+	r.decoded = fresh
+	v.Members = withKnown(members, v)
+	v.Leader = cluster.Leader(members, v.Settings)
+	return v
+}
+
+// decode returns the record's value in the type of its kind, or nil for one that cannot be read.
+func (r *Reader) decode(record state.Record) any {
+	if d, ok := r.decoded[record.Key]; ok && d.version == record.Version {
+		return d.value
+	}
+	kind, name := cluster.SplitKey(record.Key)
+	var value any
+	var err error
+	switch kind {
+	case cluster.KindService:
+		value, err = as[cluster.Service](record.Value)
+		if s, ok := value.(cluster.Service); err == nil && ok && s.Spec.Name != name {
+			err = errName
+		}
+	case cluster.KindPlan:
+		value, err = as[cluster.Plan](record.Value)
+	case cluster.KindReport:
+		value, err = as[cluster.Report](record.Value)
+	case cluster.KindNode:
+		value, err = as[cluster.Settings](record.Value)
+	case cluster.KindCluster:
+		value, err = as[cluster.ClusterSettings](record.Value)
+	}
+	if err != nil {
+		r.log.Warn("a record cannot be read and is passed over", "key", record.Key, "version", record.Version, "error", err)
+		return nil
+	}
+	return value
+}
+
+func as[T any](raw []byte) (T, error) {
+	var v T
+	err := json.Unmarshal(raw, &v)
+	return v, err
+}
+
+type constantError string
+
+func (e constantError) Error() string { return string(e) }
+
+const errName = constantError("the service has another name than its key")
+
+// withKnown adds to the members those nodes that only the state knows: they have been off since this agent
+// started.
+func withKnown(members []cluster.Member, v View) []cluster.Member {
+	all := slices.Clone(members)
+	for i, m := range all {
+		if m.Name == "" {
+			all[i].Name = v.Settings[m.ID].Name
+		}
+	}
+	for id, settings := range v.Settings {
+		if !slices.ContainsFunc(members, func(m cluster.Member) bool { return m.ID == id }) {
+			all = append(all, cluster.Member{ID: id, Name: settings.Name, Condition: cluster.Down})
+		}
+	}
+	slices.SortFunc(all, func(a, b cluster.Member) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+// Member returns the member of that ID.
+func (v View) Member(id string) (cluster.Member, bool) {
+	for _, m := range v.Members {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return cluster.Member{}, false
+}
+
+// Ready tells whether that node is ready.
+func (v View) Ready(id string) bool {
+	m, ok := v.Member(id)
+	return ok && m.Condition == cluster.Ready
+}
+
+// Service returns the service of that name.
+func (v View) Service(name string) (cluster.Service, bool) {
+	i, ok := slices.BinarySearchFunc(v.Services, name, func(s cluster.Service, name string) int {
+		return strings.Compare(s.Spec.Name, name)
+	})
+	if !ok {
+		return cluster.Service{}, false
+	}
+	return v.Services[i], true
+}
+
+// Plan returns the tasks planned for the service, none while the leader has not answered to it.
+func (v View) Plan(s cluster.Service) []cluster.Task {
+	if p, ok := v.Plans[s.Spec.Name]; ok && p.ServiceID == s.ID {
+		return p.Tasks
+	}
+	return nil
+}
+
+// Status returns what a ready node says about the task of that ID.
+func (v View) Status(node, task string) (cluster.TaskStatus, bool) {
+	if !v.Ready(node) {
+		return cluster.TaskStatus{}, false
+	}
+	for _, s := range v.Reports[node].Tasks {
+		if s.ID == task {
+			return s, true
+		}
+	}
+	return cluster.TaskStatus{}, false
+}
+
+// SettingsOf returns what the user set for a node, or what holds as long as nothing was.
+func (v View) SettingsOf(id string) cluster.Settings {
+	s := v.Settings[id]
+	s.Availability = cmp.Or(s.Availability, cluster.Active)
+	s.Role = cmp.Or(s.Role, cluster.Manager)
+	return s
+}

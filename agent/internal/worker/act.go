@@ -1,0 +1,187 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// begin runs a step beside the loop. The lock is held by the caller; the step takes it where it needs it.
+func (w *Worker) begin(ctx context.Context, steps *errgroup.Group, t *task, act func(context.Context) error) {
+	t.busy = true
+	steps.Go(func() error {
+		err := act(ctx)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		t.busy = false
+		if err != nil && ctx.Err() == nil {
+			w.trouble(t, err)
+		}
+		w.wake.Set()
+		return nil
+	})
+}
+
+// trouble notes that a step failed. The report carries it to the user; the log gets it once.
+func (w *Worker) trouble(t *task, err error) {
+	log := w.cfg.Log.With("service", t.status.Service, "task", t.status.ID)
+	text := strings.ReplaceAll(err.Error(), "\n", " ")
+	switch {
+	case errors.Is(err, containers.ErrUnavailable):
+		// Not the task's fault. Everything has to be looked at anew when containerd is back.
+		w.listed = false
+		t.notBefore = time.Now().Add(firstPause)
+		log.Debug("a step did not come to its end", "error", text)
+		return
+	case errors.Is(err, containers.ErrRejected):
+		w.failed(t, cluster.Rejected, text, time.Now())
+	default:
+		w.failed(t, cluster.Failed, text, time.Now())
+	}
+	// Nobody waits for this task but the user: trying every tenth of a second helps no one.
+	t.notBefore = time.Now().Add(max(pause(t.failures), 2*time.Second))
+	log.Warn("a task could not be brought forward", "error", text)
+}
+
+// fetch brings a task's image here.
+func (w *Worker) fetch(ctx context.Context, want cluster.Container, from source) error {
+	request := containers.PullRequest{Ref: want.Image, Digest: want.Digest}
+	for _, id := range from.peers {
+		if peer, ok := w.cfg.Peer(id); ok {
+			request.Sources = append(request.Sources, peer)
+		}
+	}
+	if err := w.cfg.Runtime.Pull(ctx, request); err != nil {
+		return err
+	}
+	w.ImagesChanged()
+	return nil
+}
+
+// start makes the container of a planned task and starts it.
+func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, service cluster.Service) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case w.slots <- struct{}{}:
+	}
+	defer func() { <-w.slots }()
+
+	id, spec := planned.ID, service.Spec
+	if t.container == containers.Created {
+		if err := w.cfg.Runtime.Remove(ctx, id); err != nil {
+			return err
+		}
+	}
+	address, err := w.address(t)
+	if err != nil {
+		return err
+	}
+	namespace, err := w.cfg.Network.Attach(ctx, id, address)
+	if err != nil {
+		return err
+	}
+	hostname := cmp.Or(spec.Container.Hostname, id[:min(12, len(id))])
+	w.mu.Lock()
+	t.exit, t.oom = nil, false
+	w.mu.Unlock()
+	err = w.cfg.Runtime.Create(ctx, containers.Spec{
+		ID: id,
+		Task: containers.Task{
+			Service: spec.Name, ServiceID: service.ID, Slot: planned.Slot, SpecVersion: planned.SpecVersion,
+		},
+		Container: spec.Container, Resources: spec.Resources, NetNS: namespace, Hostname: hostname,
+		Hosts: fmt.Sprintf("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n%s\t%s\n", address, hostname),
+		// The bridge's address, where the agent answers names.
+		ResolvConf: fmt.Sprintf("nameserver %s\noptions ndots:0\n", w.cfg.Subnet().Addr().Next()),
+	})
+	if err == nil {
+		w.mu.Lock()
+		t.container = containers.Created
+		w.mu.Unlock()
+		err = w.cfg.Runtime.Start(ctx, id)
+	}
+	if err != nil {
+		if removeErr := w.cfg.Runtime.Remove(ctx, id); removeErr == nil {
+			w.mu.Lock()
+			t.container = ""
+			w.mu.Unlock()
+		}
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t.container, t.runningAt = containers.Running, time.Now()
+	t.enter(cluster.Running)
+	return nil
+}
+
+// address returns the task's address, choosing one that no other task of this node has. Addresses are taken in
+// turn, so that one which was just given back is the last to be used again.
+func (w *Worker) address(t *task) (netip.Addr, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	subnet := w.cfg.Subnet()
+	if subnet.Contains(t.address) {
+		return t.address, nil
+	}
+	gateway := subnet.Addr().Next()
+	taken := map[netip.Addr]bool{gateway: true}
+	for _, other := range w.tasks {
+		taken[other.address] = true
+	}
+	a := w.last
+	for range 256 {
+		if a = a.Next(); !subnet.Contains(a) || a.As4()[3] == 255 {
+			a = gateway
+		}
+		if !taken[a] {
+			w.last, t.address = a, a
+			return a, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no address is left in %s: this node runs its most of containers", subnet)
+}
+
+// stop ends the task's container in the way that its service asks for. Of a service that was removed while this
+// agent was down, nothing is known any more but what the container itself carries.
+func (w *Worker) stop(ctx context.Context, t *task, id string, c cluster.Container) error {
+	grace := cmp.Or(c.StopGracePeriod, cluster.DefaultStopGracePeriod)
+	if err := w.cfg.Runtime.Stop(ctx, id, c.StopSignal, grace); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	t.container = containers.Stopped
+	w.mu.Unlock()
+	return w.bury(ctx, t, id)
+}
+
+// bury takes away the task's container. Its address stays with a task that will run again.
+func (w *Worker) bury(ctx context.Context, t *task, id string) error {
+	if err := w.cfg.Runtime.Remove(ctx, id); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	t.container = ""
+	keep := t.wanted
+	w.mu.Unlock()
+	if keep {
+		return nil
+	}
+	if err := w.cfg.Network.Detach(ctx, id); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	t.address = netip.Addr{}
+	w.mu.Unlock()
+	return nil
+}

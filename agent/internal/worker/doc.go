@@ -1,0 +1,11 @@
+// Package worker is the loop that makes this node's containers be those that the plans give it, and that says in
+// the node's report what became of them.
+//
+// One pass looks at every task of this node, planned or merely found, and asks for the one next step that
+// brings it forward (step.go, pure). A step may take long, a pull or a grace period, so it runs beside the loop
+// (act.go); until it is done its task is left alone, and when it is done the loop looks again. Containers are
+// made to be adopted: what a restarted agent finds running goes on running.
+//
+// The worker learns what containerd has from one listing and from events thereafter. As long as nothing happens
+// it asks containerd nothing.
+package worker

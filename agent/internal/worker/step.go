@@ -1,0 +1,80 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/containers"
+)
+
+// step is the next thing to do for a task. One look asks for one step forward; what it leads to is the next
+// look's business.
+type step string
+
+const (
+	rest   step = "rest"   // all is well, or nothing can be done yet
+	fetch  step = "fetch"  // bring the image here
+	start  step = "start"  // make the container and start it
+	stop   step = "stop"   // end the container
+	bury   step = "bury"   // take away a container that ended, with what it leaves behind
+	forget step = "forget" // nothing is left of a task that nobody wants
+)
+
+// facts are all that the next step depends on.
+type facts struct {
+	wanted bool
+	// known is false while this node cannot tell whether the task is wanted: its service has no plan yet.
+	known     bool
+	container containers.State // empty: there is none
+	image     bool             // is on this node
+	notBefore time.Time        // end of the pause after a failure
+}
+
+// next decides. The second result says when to look again, for a task that only waits for the time to pass.
+func next(f facts, now time.Time) (step, time.Duration) {
+	if !f.known {
+		return rest, 0
+	}
+	switch f.container {
+	case containers.Running:
+		if f.wanted {
+			return rest, 0
+		}
+		return stop, 0
+	case containers.Created: // left half-made
+		if f.wanted {
+			return start, 0
+		}
+		return bury, 0
+	case containers.Stopped:
+		return bury, 0
+	}
+	switch {
+	case !f.wanted:
+		return forget, 0
+	case now.Before(f.notBefore):
+		return rest, f.notBefore.Sub(now)
+	case !f.image:
+		return fetch, 0
+	default:
+		return start, 0
+	}
+}
+
+// Pauses before a task that ended is run again: none the first time, then doubled from docker's tenth of a
+// second to its minute. One that ran for a while starts afresh.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = time.Minute
+	stable     = 10 * time.Second
+)
+
+// pause returns how long to wait after so many failures one after the other.
+func pause(failures int) time.Duration {
+	if failures <= 1 {
+		return 0
+	}
+	if failures > 12 {
+		return lastPause
+	}
+	return min(firstPause<<(failures-2), lastPause)
+}

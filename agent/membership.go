@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/api"
+	"github.com/piswarm/piswarm/agent/internal/discovery"
+	"github.com/piswarm/piswarm/agent/internal/identity"
+	"github.com/piswarm/piswarm/agent/internal/peers"
+	"github.com/piswarm/piswarm/agent/internal/trust"
+	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+const (
+	// defaultCluster is the name of a cluster that was given none.
+	defaultCluster = "home"
+	// upLimit is how long init and join wait for the node to be up in its cluster.
+	upLimit = 30 * time.Second
+)
+
+// readMembership takes the cluster from the disk, or from the token in the configuration at the first start.
+func (a *Agent) readMembership() error {
+	m, ok, err := a.dir.Membership()
+	if err != nil {
+		return err
+	}
+	if a.cfg.Token != "" {
+		secret, err := trust.ParseToken(a.cfg.Token)
+		if err != nil {
+			return err
+		}
+		if ok && !m.Secret.Equal(secret) {
+			return fmt.Errorf("the token in %s is of cluster %s, and this node is in cluster %s: remove the token there, "+
+				"or remove %s to move the node", a.opts.Paths.Config, secret.ClusterID(), m.Secret.ClusterID(), a.opts.Paths.Data)
+		}
+		if !ok {
+			m = identity.Membership{Secret: secret, Name: orDefault(a.cfg.Cluster, defaultCluster), Pool: cluster.DefaultPool}
+			if err := a.dir.SaveMembership(m); err != nil {
+				return err
+			}
+			ok = true
+		}
+	}
+	if ok {
+		a.member = &m
+	}
+	return nil
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// live runs one session after the other: none while the node is in no cluster.
+func (a *Agent) live(ctx context.Context) error {
+	for ctx.Err() == nil {
+		a.mu.Lock()
+		member, changed, found := a.member, a.changed, a.found
+		a.mu.Unlock()
+		if member == nil {
+			a.log.Info("this node is in no cluster yet: piswarm init makes one, piswarm join joins one")
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			}
+			continue
+		}
+		if err := a.serveMembership(ctx, *member, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set changes membership or session and tells who waits for that.
+func (a *Agent) set(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// await waits until ok, which is asked after every change.
+func (a *Agent) await(ctx context.Context, ok func() bool) error {
+	for {
+		a.mu.Lock()
+		done, changed := ok(), a.changed
+		a.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Member returns what the API needs of the membership, nil while there is none.
+func (a *Agent) Member() *api.Member {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.session == nil {
+		return nil
+	}
+	return a.session.api
+}
+
+// Init makes a cluster of this node.
+func (a *Agent) Init(ctx context.Context, in client.Init) (string, error) {
+	name := orDefault(in.Name, defaultCluster)
+	if err := cluster.ValidateNodeName(name); err != nil {
+		return "", fmt.Errorf("cluster name: %w", err)
+	}
+	pool, err := cluster.ParsePool(orDefault(in.Pool, cluster.DefaultPool))
+	if err != nil {
+		return "", err
+	}
+	m := identity.Membership{Secret: trust.NewSecret(), Name: name, Pool: pool.String()}
+	if err := a.begin(ctx, m, true); err != nil {
+		return "", err
+	}
+	return m.Secret.Token(), nil
+}
+
+// Join makes this node a member of the token's cluster, after some member has proved that it is one.
+func (a *Agent) Join(ctx context.Context, in client.Join) error {
+	secret, err := trust.ParseToken(in.Token)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	member := a.member
+	a.mu.Unlock()
+	if member != nil {
+		return inCluster(*member)
+	}
+	if err := a.prove(ctx, secret, in.Addresses); err != nil {
+		return err
+	}
+	return a.begin(ctx, identity.Membership{Secret: secret, Name: defaultCluster, Pool: cluster.DefaultPool}, false)
+}
+
+func inCluster(m identity.Membership) error {
+	return fmt.Errorf("this node is in a cluster already (%s): `piswarm leave` first", m.Secret.ClusterID())
+}
+
+// begin makes the node a member and waits until it is up as one.
+func (a *Agent) begin(ctx context.Context, m identity.Membership, found bool) error {
+	a.mu.Lock()
+	already := a.member
+	a.mu.Unlock()
+	if already != nil {
+		return inCluster(*already)
+	}
+	if err := a.dir.SaveMembership(m); err != nil {
+		return err
+	}
+	a.set(func() { a.member, a.found = &m, found })
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
+	if err := a.await(ctx, func() bool { return a.session != nil }); err != nil {
+		return errors.New("the node belongs to the cluster now, but is not up yet: has it an address on the network? see the agent's log")
+	}
+	return nil
+}
+
+// prove finds a member of the secret's cluster, at the addresses or by mDNS.
+func (a *Agent) prove(ctx context.Context, secret trust.Secret, addresses []string) error {
+	id, err := trust.NewIdentity(secret, a.node.ID)
+	if err != nil {
+		return err
+	}
+	candidates, others, err := a.candidates(ctx, secret.ClusterID(), addresses)
+	if err != nil {
+		return err
+	}
+	var last error
+	for _, address := range candidates {
+		err := peers.Prove(ctx, address, id.AnyMember())
+		if err == nil {
+			return nil
+		}
+		last = fmt.Errorf("%s: %w", address, err)
+	}
+	switch {
+	case last != nil:
+		return fmt.Errorf("no member of the token's cluster answers: %w", last)
+	case len(others) > 0:
+		return fmt.Errorf("no node of the token's cluster %s is on this network, only of %s: is it the right token?",
+			secret.ClusterID(), strings.Join(others, ", "))
+	}
+	return fmt.Errorf("no node of cluster %s is on this network: is one on? Otherwise name one: piswarm join --token … ADDRESS", secret.ClusterID())
+}
+
+// candidates are the node APIs to try, and the other clusters that were seen.
+func (a *Agent) candidates(ctx context.Context, clusterID string, addresses []string) (found []netip.AddrPort, others []string, err error) {
+	for _, text := range addresses {
+		host, _, err := net.SplitHostPort(text)
+		if err != nil {
+			host = text
+		}
+		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+		if err != nil {
+			return nil, nil, fmt.Errorf("address %q: %w", text, err)
+		}
+		for _, ip := range ips {
+			found = append(found, netip.AddrPortFrom(ip.Unmap(), cluster.NodeAPIPort))
+		}
+	}
+	if len(addresses) > 0 {
+		return found, nil, nil
+	}
+	lan, err := a.network.LAN(a.cfg.Advertise)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = discovery.Look(ctx, lan.Interface, func(n discovery.Found) {
+		if n.Cluster == clusterID {
+			found = append(found, netip.AddrPortFrom(n.Address.Addr(), cluster.NodeAPIPort))
+		} else if !slices.Contains(others, n.Cluster) {
+			others = append(others, n.Cluster)
+		}
+	})
+	return found, others, err
+}
+
+// Leave takes the node out of its cluster and everything of it off this machine.
+func (a *Agent) Leave(ctx context.Context) error {
+	a.mu.Lock()
+	s := a.session
+	a.mu.Unlock()
+	if s == nil {
+		return errors.New("this node is in no cluster")
+	}
+	if err := s.farewell(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
+	if err := a.await(ctx, func() bool { return a.member == nil }); err != nil {
+		return errors.New("the node has left, but clearing up takes long: see the agent's log")
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/piswarm/piswarm/agent/internal/api"
+	"github.com/piswarm/piswarm/agent/internal/snapshot"
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/state"
+)
+
+// others are the other members, as the replication wants them.
+type others struct{ s *session }
+
+// Ready returns the IDs of the other ready members.
+func (o others) Ready() []string {
+	var ids []string
+	for _, m := range o.s.gossip.Members() {
+		if m.Condition == cluster.Ready && m.ID != o.s.store.Self() {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// Exchange hands a message to a peer.
+func (o others) Exchange(ctx context.Context, peer string, message []byte) ([]byte, error) {
+	return o.s.peers.Post(ctx, peer, api.ExchangePath, message, state.MaxMessage)
+}
+
+// Broadcast gossips.
+func (o others) Broadcast(message []byte) error { return o.s.gossip.Broadcast(message) }
+
+// address is where a member's node API is.
+func (s *session) address(node string) (netip.AddrPort, bool) {
+	for _, m := range s.gossip.Members() {
+		if m.ID == node {
+			return netip.AddrPortFrom(m.Address, cluster.NodeAPIPort), m.Address.IsValid()
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// disk is the state file, with the addresses of the members in it: where to look for them after a restart, also
+// where mDNS does not reach.
+type disk struct {
+	file *snapshot.File
+
+	mu    sync.Mutex
+	peers []string
+}
+
+// maxRemembered bounds the addresses kept; a node needs one that answers.
+const maxRemembered = 64
+
+// Save puts the state on disk.
+func (d *disk) Save(s state.Snapshot) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.file.Save(snapshot.Contents{State: s, Peers: d.peers})
+}
+
+// remember keeps the addresses of the members. They go to disk with the next save: what was known before is good
+// enough until then.
+func (d *disk) remember(members []cluster.Member) {
+	var addresses []string
+	for _, m := range members {
+		if m.Address.IsValid() && m.Condition != cluster.Left && len(addresses) < maxRemembered {
+			addresses = append(addresses, netip.AddrPortFrom(m.Address, cluster.GossipPort).String())
+		}
+	}
+	slices.Sort(addresses)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(addresses) > 1 || len(d.peers) == 0 { // one that is alone for a while does not forget the others
+		d.peers = addresses
+	}
+}
+
+// addresses are those remembered.
+func (d *disk) addresses() []netip.AddrPort {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []netip.AddrPort
+	for _, text := range d.peers {
+		if a, err := netip.ParseAddrPort(strings.TrimSpace(text)); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}

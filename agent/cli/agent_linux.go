@@ -2,9 +2,12 @@ package cli
 
 import (
 	"context"
-	"errors"
+	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
+
+	"github.com/piswarm/piswarm/agent"
 )
 
 func newAgentCommand(a *app) *cobra.Command {
@@ -18,11 +21,14 @@ cleanup ends them too. systemd runs this command as the service piswarm.`,
   piswarm agent --advertise eth0`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runAgent(cmd.Context(), o)
+			return agent.Run(cmd.Context(), agent.Options{
+				Paths: agent.DefaultPaths, Advertise: o.advertise, Log: agentLog(a.stderr, o.debug),
+			})
 		},
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().StringVar(&o.advertise, "advertise", "", "`address` or network interface that other nodes reach this one at")
+	cmd.Flags().BoolVar(&o.debug, "debug", false, "log what is of use only when looking for a fault")
 	cmd.AddCommand(&cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove everything that the agent set up on this machine",
@@ -31,7 +37,7 @@ running. What it keeps on disk stays.`,
 		Example: `  piswarm agent cleanup`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cleanAgent(cmd.Context())
+			return cleanAgent(cmd.Context(), a)
 		},
 		DisableFlagsInUseLine: true,
 	})
@@ -41,10 +47,26 @@ running. What it keeps on disk stays.`,
 // agentOptions are the flags of the agent.
 type agentOptions struct {
 	advertise string
+	debug     bool
 }
 
-var errNoAgentYet = errors.New("this build has no agent")
+func cleanAgent(ctx context.Context, a *app) error {
+	return agent.Cleanup(ctx, agent.DefaultPaths, agentLog(a.stderr, false))
+}
 
-func runAgent(context.Context, agentOptions) error { return errNoAgentYet }
-
-func cleanAgent(context.Context) error { return errNoAgentYet }
+// agentLog writes for the journal, which adds the time by itself.
+func agentLog(w io.Writer, debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
+			if attr.Key == slog.TimeKey && len(groups) == 0 {
+				return slog.Attr{}
+			}
+			return attr
+		},
+	}))
+}

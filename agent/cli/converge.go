@@ -40,20 +40,21 @@ type view struct {
 	mode    cluster.Mode
 	want    int
 	tasks   []client.Task // those that shall run, in order of slot or node
-	leaving bool          // others have not ended yet
+	leaving bool          // others, which shall not run, have not ended yet
 }
 
 func newView(s client.Service, tasks []client.Task) view {
 	v := view{service: s.Spec.Name, mode: s.Spec.Mode, want: s.Spec.Replicas}
-	if v.mode == cluster.Global {
-		v.want = s.Status.Replicas.Desired
-	}
 	for _, t := range tasks {
 		if wanted(t) {
 			v.tasks = append(v.tasks, t)
-		} else if t.State == cluster.Stopping {
+		} else if !ended(t.State) {
 			v.leaving = true
 		}
+	}
+	if v.mode == cluster.Global {
+		// The leader counts: it plans a task for each node that fits, or one that says why none does.
+		v.want = max(s.Status.Replicas.Desired, len(v.tasks))
 	}
 	slices.SortStableFunc(v.tasks, func(a, b client.Task) int {
 		if a.Slot != b.Slot {

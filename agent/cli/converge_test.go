@@ -13,7 +13,8 @@ import (
 
 // TestConvergence reads each story as text: a line is a second, or what comes before the colon, and the states of the
 // tasks then. A task is SLOT=STATE, with an @ and a number for the placement if it is not the first, and with + and a
-// number for each restart; "leaving" stands for a task that ends. The verdict is that after the last line.
+// number for each restart; "leaving" stands for a task that ends, "overdue" for one that runs
+// though it shall not. The verdict is that after the last line.
 func TestConvergence(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -32,6 +33,7 @@ func TestConvergence(t *testing.T) {
 		{"fits nowhere", 2, false, `0: 1=running 2=pending | 9: 1=running 2=pending | 10: 1=running 2=pending`, "given up: 1/2 running; s.2 pending: reason 2"},
 		{"nine seconds are no reason to give up", 1, false, `0: 1=pending | 9: 1=pending`, "undecided"},
 		{"patient while another is under way", 2, false, `0: 1=preparing 2=pending | 60: 1=preparing 2=pending | 69: 1=pending 2=pending`, "undecided"},
+		{"patient while another still runs that shall not", 1, false, `0: 1=pending 2=overdue | 60: 1=pending 2=overdue | 69: 1=pending`, "undecided"},
 		{"patient while another ends", 1, false, `0: 1=pending leaving | 60: 1=pending leaving | 69: 1=pending`, "undecided"},
 		{"a pull may take minutes", 1, false, `0: 1=preparing | 599: 1=preparing`, "undecided"},
 		{"a pull may not take for ever", 1, false, `0: 1=preparing | 600: 1=preparing`, "given up: 0/1 running; s.1 preparing: reason 1"},
@@ -45,6 +47,8 @@ func TestConvergence(t *testing.T) {
 		{"surplus tasks stay", 1, false, `0: 1=running 2=running | 10: 1=running 2=running`, "given up: 2/1 running; 1 task too many"},
 		{"one reason for many", 5, false, `0: 1=orphaned 2=orphaned 3=orphaned 4=orphaned 5=orphaned | 10: 1=orphaned 2=orphaned 3=orphaned 4=orphaned 5=orphaned`, "given up: 0/5 running; s.1, s.2, s.3 and 2 more orphaned"},
 		{"global runs", 2, true, `0: | 1: 0=running 0=running@2 | 2: 0=running 0=running@2`, "converged"},
+		{"global where one node does not fit yet", 1, true, `0: 0=running | 1: 0=running 0=starting@2 | 2: 0=running 0=starting@2`, "undecided"},
+		{"global that fits nowhere", 0, true, `0: 0=pending@none | 10: 0=pending@none`, "given up: 0/1 running; s pending: reason 0"},
 		{"global without a node", 0, true, `0: | 9.9:`, "undecided"},
 		{"global without a node for long", 0, true, `0: | 10:`, "given up: 0/0 running; no node may run it: see its constraints and piswarm node ls"},
 	} {
@@ -89,9 +93,15 @@ func storyView(t *testing.T, want int, global bool, line string) view {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if state == "overdue" {
+			tasks = append(tasks, client.Task{ID: "old", Service: "s", Slot: n, Desired: cluster.Stopping, State: cluster.Running})
+			continue
+		}
 		task := client.Task{ID: slot + "-" + placement, Service: "s", Slot: n, Desired: cluster.Running, State: cluster.State(state)}
 		if global {
-			task.Node = "pi" + placement
+			if task.Node = "pi" + placement; placement == "none" {
+				task.Node = ""
+			}
 		}
 		if restarts != "" {
 			k, err := strconv.Atoi(restarts)

@@ -13,9 +13,9 @@ func newImageRemoveCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rm IMAGE...",
 		Aliases: []string{"remove"},
-		Short:   "Remove images from every node",
-		Long: `Remove images from every node that holds them. Of several images, those that can be removed are, also if another
-cannot.`,
+		Short:   "Remove images from the node that is asked",
+		Long: `Remove images from the node that is asked. Nodes that hold a copy keep theirs, and an image that runs here stays. Of
+several images, those that can be removed are, also if another cannot.`,
 		Example:           `  piswarm image rm greeter`,
 		Args:              minArgs(1, "an image, as piswarm image ls names them"),
 		ValidArgsFunction: completeImages(a),

@@ -2,11 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/spf13/cobra"
 
 	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
 func newInitCommand(a *app) *cobra.Command {
@@ -43,18 +43,16 @@ Who has the token can read and change everything. piswarm token shows it again.
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().StringVar(&init.Name, "name", "home", "`name` of the cluster")
-	cmd.Flags().StringVar(&init.Pool, "pool", "10.77.0.0/16", "`network` of the containers; each node takes a /24 of it")
+	cmd.Flags().StringVar(&init.Pool, "pool", cluster.DefaultPool, "`network` of the containers; each node takes a /24 of it")
 	return cmd
 }
 
 // checkInit refuses what no cluster can have, before anything is made.
 func checkInit(init client.Init) error {
-	if init.Name == "" || len(init.Name) > 63 || oneLine(init.Name) != init.Name {
-		return fmt.Errorf("--name %q: want 1 to 63 characters on one line, for example home", init.Name)
+	// The agent takes for a cluster's name what it takes for a node's.
+	if cluster.ValidateNodeName(init.Name) != nil {
+		return fmt.Errorf("--name %q: want letters, digits, -, _ and dots, at most 63 of them, for example home", init.Name)
 	}
-	pool, err := netip.ParsePrefix(init.Pool)
-	if err != nil || !pool.Addr().Is4() || pool.Masked() != pool || pool.Bits() > 23 {
-		return fmt.Errorf("--pool %q: want an IPv4 network with room for a /24 a node, for example 10.77.0.0/16", init.Pool)
-	}
-	return nil
+	_, err := cluster.ParsePool(init.Pool)
+	return err
 }

@@ -110,7 +110,7 @@ func barLines(v view, verdict verdict, height int) []string {
 
 func barLabel(v view, t client.Task) string {
 	if t.Slot == 0 {
-		return t.Node + ":"
+		return taskName(t) + ":"
 	}
 	return fmt.Sprintf("%d/%d:", t.Slot, v.want)
 }

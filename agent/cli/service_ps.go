@@ -96,10 +96,15 @@ func taskList(a *app, whole bool) list[client.Task] {
 	}
 }
 
-// taskName is docker's: greeters.1, or for a global service, whose tasks have no slot, lamp.pi1.
+// taskName is docker's: greeters.1, or for a global service, whose tasks have no slot, lamp.pi1. Where no node fits a
+// global service, one task without either says so.
 func taskName(t client.Task) string {
-	if t.Slot == 0 && t.Node != "" {
+	switch {
+	case t.Slot != 0:
+	case t.Node != "":
 		return t.Service + "." + t.Node
+	default:
+		return t.Service
 	}
 	return fmt.Sprintf("%s.%d", t.Service, t.Slot)
 }

@@ -24,7 +24,7 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	return out, err
 }
 
-// RemoveImage removes an image from every node that holds it.
+// RemoveImage removes an image from the node that is asked.
 func (c *Client) RemoveImage(ctx context.Context, name string) (Written, error) {
 	var out Written
 	path := "/v1/images?" + url.Values{"name": {name}}.Encode()

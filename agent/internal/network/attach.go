@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -96,23 +95,20 @@ func (n *Network) attach(id, path string, addr netip.Addr) error {
 	}
 	defer namespace.Close()
 	if !complete {
-		if err := n.makeVeth(id, name, addr, bridge, namespace); err != nil {
+		if err := n.makeVeth(name, addr, namespace); err != nil {
 			return err
 		}
 	}
-	if err := n.reflect(name); err != nil {
+	if err := n.join(name, id, bridge); err != nil {
 		return err
 	}
 	return inNamespace(namespace, func() error { return configure(addr, gw) })
 }
 
-// makeVeth makes the pair, one end in the bridge, the other in the container.
-func (n *Network) makeVeth(id, name string, addr netip.Addr, bridge netlink.Link, namespace *os.File) error {
+// makeVeth makes the pair, one end on the node, the other in the container.
+func (n *Network) makeVeth(name string, addr netip.Addr, namespace *os.File) error {
 	attrs := netlink.NewLinkAttrs()
-	// The alias is how an agent that restarts knows whose interface it is; being made with it, the interface
-	// never exists without.
-	attrs.Name, attrs.Alias, attrs.Flags = name, id, net.FlagUp
-	attrs.MasterIndex = bridge.Attrs().Index
+	attrs.Name = name
 	veth := netlink.NewVeth(attrs)
 	veth.PeerName, veth.PeerHardwareAddr, veth.PeerNamespace = inner, hardwareAddr(addr), netlink.NsFd(namespace.Fd())
 	if err := n.nl.LinkAdd(veth); err != nil {
@@ -121,16 +117,27 @@ func (n *Network) makeVeth(id, name string, addr netip.Addr, bridge netlink.Link
 	return nil
 }
 
-// reflect lets the bridge send a frame out where it came in. Where bridged frames pass through iptables (docker
-// turns that on), the bridge itself carries a connection that is translated to another container of the node,
-// and one of a container to itself would be dropped.
-func (n *Network) reflect(name string) error {
+// join makes the node's end of a pair the container's port of the bridge.
+func (n *Network) join(name, id string, bridge netlink.Link) error {
 	link, err := n.nl.LinkByName(name)
-	if err == nil {
-		err = n.nl.LinkSetHairpin(link, true)
-	}
 	if err != nil {
+		return fmt.Errorf("find interface %s: %w", name, err)
+	}
+	// The alias is how an agent that restarts knows whose interface it is. One without is nobody's.
+	if err := n.nl.LinkSetAlias(link, id); err != nil {
+		return fmt.Errorf("name the owner of interface %s: %w", name, err)
+	}
+	if err := n.nl.LinkSetMaster(link, bridge); err != nil {
+		return fmt.Errorf("plug interface %s into the bridge: %w", name, err)
+	}
+	// The bridge may send a frame out where it came in. Where bridged frames pass through iptables (docker
+	// turns that on), the bridge itself carries a connection that is translated to another container of the
+	// node, and one of a container to itself would be dropped.
+	if err := n.nl.LinkSetHairpin(link, true); err != nil {
 		return fmt.Errorf("let interface %s reach itself: %w", name, err)
+	}
+	if err := n.nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set interface %s up: %w", name, err)
 	}
 	return nil
 }
@@ -255,7 +262,7 @@ func (n *Network) bridge() (netlink.Link, netip.Prefix, error) {
 	if err != nil {
 		return nil, netip.Prefix{}, fmt.Errorf("find bridge %s: %w", n.config.Bridge, err)
 	}
-	addrs, err := n.nl.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := n.addrs(link)
 	if err != nil {
 		return nil, netip.Prefix{}, fmt.Errorf("find the address of bridge %s: %w", n.config.Bridge, err)
 	}
@@ -267,7 +274,7 @@ func (n *Network) bridge() (netlink.Link, netip.Prefix, error) {
 
 // veths returns the containers' interfaces on the node's side.
 func (n *Network) veths() ([]netlink.Link, error) {
-	links, err := n.nl.LinkList()
+	links, err := whole(n.nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}

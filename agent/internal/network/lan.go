@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,7 +66,7 @@ func choose(from []LAN) (LAN, error) {
 
 // addresses returns all IPv4 addresses that others could reach this node by, in order of interface.
 func (n *Network) addresses() ([]LAN, error) {
-	links, err := n.nl.LinkList()
+	links, err := whole(n.nl.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
@@ -78,7 +77,7 @@ func (n *Network) addresses() ([]LAN, error) {
 		if a.Flags&net.FlagUp == 0 || a.Flags&net.FlagLoopback != 0 || a.Flags&net.FlagBroadcast == 0 {
 			continue
 		}
-		addrs, err := n.nl.AddrList(link, netlink.FAMILY_V4)
+		addrs, err := n.addrs(link)
 		if err != nil {
 			return nil, fmt.Errorf("list the addresses of %s: %w", a.Name, err)
 		}

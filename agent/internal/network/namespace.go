@@ -12,13 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onOwnThread runs a function on a thread that nothing else has run on or will run on. The goroutine ends
-// without unlocking its thread, upon which the runtime destroys the thread with whatever namespace it is in:
-// there is nothing to restore and so nothing that could fail to be.
+// onOwnThread runs a function on a thread that nothing else will run on. The goroutine ends without unlocking
+// its thread, upon which the runtime destroys the thread with whatever namespace it is in: there is nothing to
+// restore and so nothing that could fail to be.
 func onOwnThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread is never destroyed, and stands for the process in /proc. While this goroutine
+			// occupies it, the next one gets another.
+			defer runtime.UnlockOSThread()
+			done <- onOwnThread(f)
+			return
+		}
 		done <- f()
 	}()
 	return <-done

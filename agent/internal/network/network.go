@@ -163,7 +163,7 @@ func (n *Network) applyBridge(subnet netip.Prefix) error {
 }
 
 func (n *Network) applyBridgeAddress(link netlink.Link, want netip.Prefix) error {
-	have, err := n.nl.AddrList(link, netlink.FAMILY_V4)
+	have, err := n.addrs(link)
 	if err != nil {
 		return err
 	}
@@ -184,6 +184,25 @@ func (n *Network) applyBridgeAddress(link netlink.Link, want netip.Prefix) error
 		}
 	}
 	return nil
+}
+
+// maxLists is how often a list that changed while it was read is read again.
+const maxLists = 50
+
+// whole reads a list of the kernel's until nothing has changed under way. Containers come and go all the time,
+// and one that is missing from a list would be taken for gone.
+func whole[T any](list func() ([]T, error)) ([]T, error) {
+	for i := 1; ; i++ {
+		l, err := list()
+		if i == maxLists || !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return l, err
+		}
+	}
+}
+
+// addrs lists the IPv4 addresses of an interface.
+func (n *Network) addrs(link netlink.Link) ([]netlink.Addr, error) {
+	return whole(func() ([]netlink.Addr, error) { return n.nl.AddrList(link, netlink.FAMILY_V4) })
 }
 
 // Table is the routing table of the peer of that index.

@@ -137,8 +137,10 @@ func (n *Network) applyRoutes(want Wanted) error {
 
 // routes returns piswarm's routes in the kernel.
 func (n *Network) routes() (map[route]bool, error) {
-	list, err := n.nl.RouteListFiltered(netlink.FAMILY_V4,
-		&netlink.Route{Table: unix.RT_TABLE_UNSPEC, Protocol: Protocol}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	list, err := whole(func() ([]netlink.Route, error) {
+		return n.nl.RouteListFiltered(netlink.FAMILY_V4,
+			&netlink.Route{Table: unix.RT_TABLE_UNSPEC, Protocol: Protocol}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
@@ -155,7 +157,7 @@ func (n *Network) routes() (map[route]bool, error) {
 
 // rules returns piswarm's ip rules in the kernel: those that lead to one of its tables.
 func (n *Network) rules() (map[rule]bool, error) {
-	list, err := n.nl.RuleList(netlink.FAMILY_V4)
+	list, err := whole(func() ([]netlink.Rule, error) { return n.nl.RuleList(netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list ip rules: %w", err)
 	}

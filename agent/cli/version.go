@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -86,20 +85,7 @@ func versionString(v client.Version) string {
 	return fmt.Sprintf("%s (%s%s, %s/%s)", v.Version, commit, v.Go, v.OS, v.Arch)
 }
 
-// buildVersion is what the Go linker noted of this program.
 func buildVersion() client.Version {
-	v := client.Version{Version: "unknown", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	if info.Main.Version != "" {
-		v.Version = info.Main.Version
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v.Commit = s.Value
-		}
-	}
-	return v
+	version, commit := builtFrom()
+	return client.Version{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 }

@@ -91,36 +91,48 @@ func (c *cluster4) exact(t *testing.T, from *host, proto, addr string, times int
 
 func TestIngress(t *testing.T) {
 	variants(t, func(t *testing.T, command string) {
-		c := newCluster4(t, command)
-		for _, proto := range []string{"tcp", "udp"} {
-			for i, n := range c.nodes {
-				published := fmt.Sprintf("%s:9000", n.addr)
-				name := func(what string) string { return fmt.Sprintf("%s/pi%d/%s", proto, i+1, what) }
-				t.Run(name("laptop"), func(t *testing.T) { c.exact(t, c.laptop, proto, published, 400, laptopAddr) })
-				t.Run(name("localhost"), func(t *testing.T) { c.exact(t, n.host, proto, "127.0.0.1:9000", 400) })
-				t.Run(name("own address"), func(t *testing.T) { c.exact(t, n.host, proto, published, 400) })
-				t.Run(name("container by VIP"), func(t *testing.T) {
-					c.exact(t, c.clients[i], proto, vip.String()+":5000", 400, c.clientAddr[i])
-				})
-				t.Run(name("containers by published port"), func(t *testing.T) {
-					for _, client := range c.clients {
-						c.exact(t, client, proto, published, 40)
-					}
-				})
-				t.Run(name("other nodes"), func(t *testing.T) {
-					for _, other := range c.nodes {
-						c.exact(t, other.host, proto, published, 40)
-					}
-				})
-				t.Run(name("backends reach themselves"), func(t *testing.T) {
-					for _, b := range c.containers {
-						c.exact(t, b, proto, published, 40)
-						c.exact(t, b, proto, vip.String()+":5000", 40)
-					}
-				})
-			}
+		for _, pass := range []bool{false, true} {
+			t.Run(fmt.Sprintf("bridged frames through iptables %v", pass), func(t *testing.T) {
+				c := newCluster4(t, command)
+				for _, n := range c.nodes {
+					n.bridgedFrames(pass)
+				}
+				c.everybody(t)
+			})
 		}
 	})
+}
+
+// everybody asks every node in every way.
+func (c *cluster4) everybody(t *testing.T) {
+	for _, proto := range []string{"tcp", "udp"} {
+		for i, n := range c.nodes {
+			published := fmt.Sprintf("%s:9000", n.addr)
+			name := func(what string) string { return fmt.Sprintf("%s/pi%d/%s", proto, i+1, what) }
+			t.Run(name("laptop"), func(t *testing.T) { c.exact(t, c.laptop, proto, published, 400, laptopAddr) })
+			t.Run(name("localhost"), func(t *testing.T) { c.exact(t, n.host, proto, "127.0.0.1:9000", 400) })
+			t.Run(name("own address"), func(t *testing.T) { c.exact(t, n.host, proto, published, 400) })
+			t.Run(name("container by VIP"), func(t *testing.T) {
+				c.exact(t, c.clients[i], proto, vip.String()+":5000", 400, c.clientAddr[i])
+			})
+			t.Run(name("containers by published port"), func(t *testing.T) {
+				for _, client := range c.clients {
+					c.exact(t, client, proto, published, 40)
+				}
+			})
+			t.Run(name("other nodes"), func(t *testing.T) {
+				for _, other := range c.nodes {
+					c.exact(t, other.host, proto, published, 40)
+				}
+			})
+			t.Run(name("backends reach themselves"), func(t *testing.T) {
+				for _, b := range c.containers {
+					c.exact(t, b, proto, published, 40)
+					c.exact(t, b, proto, vip.String()+":5000", 40)
+				}
+			})
+		}
+	}
 }
 
 // One udp port of a client may talk to two nodes, both of which may choose the same container on a third.

@@ -176,6 +176,14 @@ type lab struct {
 
 var laptopAddr = netip.MustParseAddr("192.168.1.100")
 
+// bridgedFrames says whether the frames of a node's bridge pass through iptables. Docker turns that on where
+// the kernel can do it; most have no such setting, which is as if it were off.
+func (n *node) bridgedFrames(pass bool) {
+	n.t.Helper()
+	value := map[bool]string{false: "0", true: "1"}[pass]
+	n.must("f=/proc/sys/net/bridge/bridge-nf-call-iptables; ! [ -e $f ] || echo " + value + " > $f")
+}
+
 // newLab makes n nodes as strict as Debian and docker make them: rp_filter on, and nothing forwarded that is
 // not asked for.
 func newLab(t *testing.T, command string, n int) *lab {

@@ -1,0 +1,44 @@
+# Everything here works on a Debian 12 with Go and make; what else is needed is installed first.
+# As root, or with sudo: `make demo` and `make test` make network namespaces and run containerd in them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+.PHONY: demo test test-unit test-e2e build cross bench lint clean setup greeter
+
+demo: setup build greeter ## three virtual Pis serve the greeters
+	testdata/demo.sh build/piswarm build/greeter.tar
+
+test: lint test-unit test-e2e ## everything that CI runs
+
+test-unit: setup ## every package but the whole clusters, with the race detector
+	$(GO) test -race -timeout 15m $(shell $(GO) list ./... | grep -v /agent/e2e)
+
+test-e2e: setup build greeter ## whole clusters of virtual Pis
+	$(GO) test -count=1 -timeout 20m ./agent/e2e/...
+
+build: ## the program for this machine
+	$(BUILD) -o build/piswarm ./agent/cmd/piswarm
+
+greeter: ## the example image, for every kind of Pi
+	$(GO) run ./testdata/greeter/image -o build/greeter.tar
+
+cross: ## the program for every kind of Pi, and for a PC
+	GO='$(GO)' LDFLAGS='$(LDFLAGS)' cross/build.sh
+
+bench: setup build greeter cross ## figures beside their targets; writes bench.json
+	$(GO) run ./agent/e2e/bench -o bench.json
+
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+clean:
+	rm -rf build bench.json
+
+setup: # installs what is missing, and touches nothing that is there
+	@testdata/setup.sh

@@ -124,7 +124,7 @@ func decodeDelta(b []byte) (Delta, error) {
 	if len(b) == 0 {
 		return Delta{}, errShort
 	}
-	form, b := b[0], b[1:]
+	form, b, surplus := b[0], b[1:], 0
 	switch form {
 	case deltaPlain:
 	case deltaDeflate:
@@ -134,14 +134,15 @@ func decodeDelta(b []byte) (Delta, error) {
 		if err != nil {
 			return Delta{}, fmt.Errorf("inflate: %w", err)
 		}
-		if packed.Len() > 0 {
-			return Delta{}, fmt.Errorf("%d bytes too many", packed.Len())
-		}
+		surplus = packed.Len()
 	default:
 		return Delta{}, fmt.Errorf("format %d is not known to this release", form)
 	}
 	if len(b) > MaxDelta {
 		return Delta{}, fmt.Errorf("more than %d bytes", MaxDelta)
+	}
+	if surplus > 0 {
+		return Delta{}, fmt.Errorf("%d bytes too many", surplus)
 	}
 	r := &reader{b: b}
 	d := Delta{Horizon: r.uvarint(), Records: r.records()}

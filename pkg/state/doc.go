@@ -35,10 +35,15 @@
 // So when the leader takes H ≤ C(B) for all known B, every record of counter ≤ H that any of them ever wrote was
 // with the leader and all of them, up to newer ones of the same key. A tombstone of counter ≤ H has beaten
 // the old record everywhere, and may go. Nodes that are down count as known, and so hold H back until they are
-// back or forgotten. Which nodes are known is decided from the very records that the leader compares: a new node
-// X shows its node/X record to some B before it counts itself joined, and takes B's clock at that moment. Either
-// C(B) is from before, and less than all that X writes as a joined node; or the leader has seen node/X and waits
-// for X; or it has not, and then C(B) is less than that record's counter, which X's later writes exceed.
+// back or forgotten.
+//
+// Which nodes are known is decided from the very records that the leader compares, so nodes of which it has not
+// heard yet need care. A node is a stranger when it is new, or has learned that it was forgotten, and joins when
+// it and some member B hold the same, its node record being on B's disk (Store.join). At that moment it has B's
+// clock, and writes anew what it wrote as a stranger. A leader's C(B) then is from before B had the node record,
+// hence not beyond B's clock and below all that the new member writes; or else the leader has seen the node
+// record, and waits for the new member; or else C(B) is less than that record's counter. A stranger raises no
+// horizon, since it does not know who is known.
 //
 // Why nobody brings a record back. Every message carries its sender's horizon as of the moment its records were
 // read, and a peer with a lower one is stale: of what it offers, a record of counter ≤ my horizon whose key I
@@ -58,8 +63,11 @@
 //   - A node is forgotten (its node/<id> deleted) and comes back: it resurrects nothing. What it wrote alone
 //     meanwhile survives if its counter is beyond the horizon, and is dropped otherwise, named in [Outcome].
 //     Forgetting a node is what accepts that. Two halves that have forgotten one another are the same case.
-//   - A new node writes before it has met anyone, from clock zero: its own records are given new versions
-//     instead of being dropped, for no cluster can have forgotten what none has held (Snapshot.Joined).
+//   - A stranger writes before it has joined, a new one even from clock zero: on learning a horizon it gives its
+//     own records new versions instead of dropping them, for they are not old but unheard of. The price: what a
+//     stranger handed over, and members deleted and purged before it joined, it brings back.
+//   - Two groups of new nodes that find each other only after one of them has raised a horizon: the other
+//     group is stale. Leaders should be slow to raise the horizon, above all after a start; nothing waits for it.
 //
 // Live reports are outside of these rules, since a node that has just started holds none, and its lack of
 // one proves nothing. A report of a forgotten node may therefore return with a node that was cut off, not off:

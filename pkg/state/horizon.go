@@ -108,9 +108,9 @@ func (s *Store) adopt(in Message, o *Outcome) error {
 			if known || r.Version.Counter > in.Horizon || !guarded(r.Key, r.Deleted) || s.trusting && !r.Deleted {
 				continue
 			}
-			if !s.joined && r.Version.Node == s.self {
-				// No member has ever held this, so none can have purged it: it is new, with a small counter only
-				// because the clock of a new node starts at zero.
+			if s.unheard(r) {
+				// The peer has not purged this, but never had it: its counter is small only because the clock of a
+				// new node starts at zero.
 				if err := s.rewrite(r, o); err != nil {
 					return err
 				}
@@ -120,6 +120,9 @@ func (s *Store) adopt(in Message, o *Outcome) error {
 			s.changes++
 			s.wake(r.Key)
 			o.Dropped = append(o.Dropped, r)
+			if r.Key == cluster.NodeKey(s.self) {
+				s.expel()
+			}
 		}
 	}
 	if c := s.compare(in); c.known && c.iHoldTheirs {
@@ -151,15 +154,31 @@ func (s *Store) observe(in Message, o *Outcome) error {
 // knows. Leaders that have not heard of it may have reached agreements with that peer before, up to the peer's
 // clock, which is now this node's too. What it wrote as a stranger is written anew, to lie above them.
 func (s *Store) join(o *Outcome) error {
-	s.joined = true
+	anew := s.set.list(s.unheard)
+	s.joined, s.since = true, 0
 	s.changes++
 	s.wakeAll()
-	for _, r := range s.set.list(func(r Record) bool { return r.Version.Node == s.self && cluster.Persistent(r.Key) }) {
+	for _, r := range anew {
 		if err := s.rewrite(r, o); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// expel makes this node a stranger, since it has learned that it was forgotten. Its agent may write a new node
+// record; until the store has joined again, leaders may not wait for it.
+func (s *Store) expel() {
+	if s.joined {
+		s.joined, s.since = false, s.clock
+		s.kept = max(s.kept, s.clock)
+		s.changes++
+	}
+}
+
+// unheard tells whether a record is one that this node wrote as a stranger.
+func (s *Store) unheard(r Record) bool {
+	return !s.joined && r.Version.Node == s.self && r.Version.Counter > s.since && cluster.Persistent(r.Key)
 }
 
 // RaiseHorizon purges the tombstones that every known node has acknowledged, and returns them. A node is known

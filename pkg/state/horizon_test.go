@@ -251,6 +251,42 @@ func TestNewNodeLosesNothingItWroteAlone(t *testing.T) {
 	}
 }
 
+// A forgotten node that is back is as much a stranger as a new one: until the leader has heard of it, the horizon
+// may pass over what it writes.
+func TestForgottenNodeIsAStrangerUntilItHasJoined(t *testing.T) {
+	all := shelf(t, "a", "b", "c")
+	a, b, c := all[0], all[1], all[2]
+	put(t, c, "service/old", "1")
+	put(t, c, "service/x", "1")
+	settle(t, all...)
+	remove(t, a, "service/old")
+	remove(t, a, "node/c")
+	settle(t, a, b)
+	mustPurge(t, a)
+	meet(t, c, a)
+	if snap := c.Snapshot(); snap.Joined || has(c, "node/c") || has(c, "service/old") {
+		t.Fatalf("c does not know that it was forgotten: %v", everything(c))
+	}
+	put(t, c, "node/c", "{}")
+	put(t, c, "service/again", "1")
+	for i := range 20 {
+		put(t, a, "plan/x", fmt.Sprint(i))
+	}
+	remove(t, a, "service/x")
+	settle(t, a, b)
+	mustPurge(t, a)
+	c = restart(t, c, save(c))
+	meet(t, c, a)
+	mustEqual(t, a, c)
+	if !has(a, "node/c") || !has(a, "service/again") || has(a, "service/x") || has(a, "service/old") {
+		t.Fatalf("a holds %v", everything(a))
+	}
+	settle(t, all[0], b, c)
+	if !c.Snapshot().Joined {
+		t.Fatal("c has not joined again")
+	}
+}
+
 // A node that was cut off, not forgotten, may write all it likes under its low clock.
 func TestKnownNodeLosesNothingItWroteAlone(t *testing.T) {
 	all := shelf(t, "a", "b", "c")

@@ -342,13 +342,14 @@ func (n *simNode) after(store *Store, o Outcome, err error) {
 	}
 }
 
-// purged complains if what was purged or dropped is the last word on its key.
+// purged complains if a node gives up what it wrote itself and nothing has replaced. What others give up of its
+// it will bring back.
 func (n *simNode) purged(r Record) {
 	n.world.mu.Lock()
 	best := n.best[r.Key]
 	n.world.mu.Unlock()
-	if !r.Deleted && best.Version == r.Version && !best.Deleted {
-		n.problem("%s dropped %s %v, which nothing has replaced", n.id, r.Key, r.Version)
+	if !r.Deleted && r.Version.Node == n.id && best.Version == r.Version {
+		n.problem("%s dropped its %s %v, which nothing has replaced", n.id, r.Key, r.Version)
 	}
 }
 

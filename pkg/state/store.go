@@ -31,8 +31,10 @@ type Store struct {
 	// changes counts whatever alters the snapshot, to tell whether a saved one is still up to date.
 	changes uint64
 	horizon uint64
-	// joined says that this node and a peer have held the same, its own node record included.
+	// joined says that this node is a member: it and a peer have held the same, its own node record included.
+	// While it is a stranger, what it has written since that counter is known to have been with no member.
 	joined bool
+	since  uint64
 	// reported says that report/<self> was written since the start, so that an older life's report loses.
 	reported bool
 	acks     acks
@@ -49,8 +51,9 @@ type Store struct {
 type Snapshot struct {
 	Clock   uint64
 	Horizon uint64
-	// Joined is false until a peer has held everything that this node wrote, and the reverse.
+	// Joined tells whether the node is a member. If not, Since is the counter from which on it has been none.
 	Joined  bool
+	Since   uint64
 	Records []Record // persistent ones, tombstones included, in order of their keys
 
 	changes uint64 // of the store at the time
@@ -67,7 +70,7 @@ func New(self string, from Snapshot) (*Store, error) {
 	}
 	s := &Store{
 		self: self, set: newSet(), acks: make(acks), watches: make(map[int]watch),
-		clock: from.Clock, kept: from.Clock, durable: from.Clock, horizon: from.Horizon, joined: from.Joined,
+		clock: from.Clock, kept: from.Clock, durable: from.Clock, horizon: from.Horizon, joined: from.Joined, since: from.Since,
 	}
 	for _, r := range from.Records {
 		s.set.merge(r)
@@ -81,6 +84,9 @@ func (s Snapshot) validate() error {
 	}
 	if s.Horizon > s.Clock {
 		return fmt.Errorf("horizon %d is beyond the clock %d", s.Horizon, s.Clock)
+	}
+	if s.Since > s.Clock || s.Joined && s.Since != 0 {
+		return fmt.Errorf("no member since %d does not fit", s.Since)
 	}
 	last := ""
 	for _, r := range s.Records {
@@ -183,6 +189,9 @@ func (s *Store) take(r Record) bool {
 		s.changes++
 	}
 	s.acks.clip(r.Version.Counter)
+	if r.Deleted && r.Key == cluster.NodeKey(s.self) {
+		s.expel()
+	}
 	return true
 }
 
@@ -199,7 +208,7 @@ func (s *Store) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Snapshot{
-		Clock: s.kept, Horizon: s.horizon, Joined: s.joined, changes: s.changes,
+		Clock: s.kept, Horizon: s.horizon, Joined: s.joined, Since: s.since, changes: s.changes,
 		Records: s.set.list(func(r Record) bool { return cluster.Persistent(r.Key) }),
 	}
 }

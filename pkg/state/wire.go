@@ -164,13 +164,16 @@ func appendRecords(b []byte, records []Record) []byte {
 func (s Snapshot) Encode() []byte {
 	b := binary.AppendUvarint(nil, s.Clock)
 	b = binary.AppendUvarint(b, s.Horizon)
-	return appendRecords(appendFlag(b, s.Joined), s.Records)
+	b = binary.AppendUvarint(appendFlag(b, s.Joined), s.Since)
+	return appendRecords(b, s.Records)
 }
 
 // DecodeSnapshot reads what Encode wrote and refuses anything else.
 func DecodeSnapshot(b []byte) (Snapshot, error) {
 	r := &reader{b: b}
-	s := Snapshot{Clock: r.uvarint(), Horizon: r.uvarint(), Joined: r.flag(), Records: r.records()}
+	s := Snapshot{
+		Clock: r.uvarint(), Horizon: r.uvarint(), Joined: r.flag(), Since: r.uvarint(), Records: r.records(),
+	}
 	if err := r.end(); err != nil {
 		return Snapshot{}, fmt.Errorf("snapshot: %w", err)
 	}

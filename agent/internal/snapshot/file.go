@@ -165,7 +165,8 @@ func (f *File) replace(raw []byte) error {
 	}
 	err := os.Link(f.path, prev+tempSuffix)
 	if err == nil {
-		err = os.Rename(prev+tempSuffix, prev)
+		// After a power cut in the middle of this, both may name one file already, and rename then does nothing.
+		err = errors.Join(os.Rename(prev+tempSuffix, prev), removeIfThere(prev+tempSuffix))
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil // The first save, or the first after a loss: then prev is the only copy and stays.
 	}

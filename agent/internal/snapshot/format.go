@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/piswarm/piswarm/pkg/state"
 )
@@ -40,12 +41,17 @@ func encode(c Contents) ([]byte, error) {
 		body = append(body, p...)
 	}
 	body = append(body, c.State.Encode()...)
-	sum := sha256.Sum256(body)
-	out := append([]byte(header), sum[:]...)
-	if out = append(out, body...); len(out) > maxFile {
+	out := seal(body)
+	if len(out) > maxFile {
 		return nil, fmt.Errorf("%d bytes, more than %d", len(out), maxFile)
 	}
 	return out, nil
+}
+
+// seal puts the header and the checksum before the rest of a file.
+func seal(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return slices.Concat([]byte(header), sum[:], body)
 }
 
 var errCut = errors.New("cut short")
@@ -87,7 +93,7 @@ func decode(b []byte) (Contents, error) {
 // uvarint takes a number of at most limit off the front of b.
 func uvarint(b []byte, limit uint64) (uint64, []byte, error) {
 	v, n := binary.Uvarint(b)
-	if n <= 0 {
+	if n <= 0 || n > 1 && b[n-1] == 0 { // Only the shortest form of a number, so that a file has one form.
 		return 0, nil, errCut
 	}
 	if v > limit {

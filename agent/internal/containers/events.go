@@ -76,7 +76,7 @@ func (r *Runtime) follow(ctx context.Context, out chan<- Event) (confirmed bool,
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	filter := func(topic string) string { return fmt.Sprintf("namespace==%s,topic==%s", r.cfg.Namespace, topic) }
+	filter := func(topic string) string { return fmt.Sprintf("namespace==%q,topic==%q", r.cfg.Namespace, topic) }
 	in, errs := r.client.EventService().Subscribe(ctx,
 		filter("/tasks/start"), filter("/tasks/exit"), filter("/tasks/oom"), filter("/containers/delete"), filter(topicConfirm))
 

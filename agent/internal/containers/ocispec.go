@@ -76,8 +76,8 @@ func setProcess(p *specs.Process, c cluster.Container, image ocispec.ImageConfig
 		}
 	}
 	p.OOMScoreAdj = new(oomScore)
-	// docker's: programs that need more open files raise their own limit.
-	p.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 524288}}
+	// As with docker, the limits are those of the daemon. A fixed one may be above what this machine allows.
+	p.Rlimits = nil
 	return nil
 }
 

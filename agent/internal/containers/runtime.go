@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
@@ -136,8 +139,11 @@ func (r *Runtime) begin(ctx context.Context, limit time.Duration) (context.Conte
 }
 
 func (r *Runtime) inNamespace(ctx context.Context) context.Context {
-	return namespaces.WithNamespace(ctx, r.cfg.Namespace)
+	return log.WithLogger(namespaces.WithNamespace(ctx, r.cfg.Namespace), silence)
 }
+
+// silence is for containerd's client, which logs by itself what it returns as an error too.
+var silence = logrus.NewEntry(&logrus.Logger{Out: io.Discard, Level: logrus.PanicLevel})
 
 // reach waits for a connection to containerd.
 func (r *Runtime) reach(ctx context.Context) error {

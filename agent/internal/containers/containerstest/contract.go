@@ -28,6 +28,8 @@ type Runtime interface {
 // say: "sleep" until SIGTERM and then end with 0, be "stubborn" and ignore SIGTERM, "exit" with the next argument.
 type Subject struct {
 	Runtime
+	// Up tells whether the program of a container that runs has come as far as to heed signals.
+	Up      func(id string) bool
 	Digest  string                 // of the image that is here
 	Offered containers.PullRequest // brings another image
 	Nowhere containers.PullRequest // is for an image that nobody has
@@ -92,6 +94,22 @@ func (c *contract) start(id string, args ...string) {
 	c.ok(c.Start(c.ctx, id))
 }
 
+// startUp starts a container whose program heeds signals.
+func (c *contract) startUp(id string, args ...string) {
+	c.t.Helper()
+	c.start(id, args...)
+	c.up(id)
+}
+
+func (c *contract) up(id string) {
+	c.t.Helper()
+	for deadline := time.Now().Add(patience); !c.Up(id); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("the program of container %s does not come up", id)
+		}
+	}
+}
+
 // await reads events until the wanted one.
 func (c *contract) await(want containers.Event) {
 	c.t.Helper()
@@ -148,6 +166,7 @@ func testLife(t *testing.T, c *contract) {
 	if got = c.one(); got.State != containers.Running || got.PID == 0 || got.StartedAt.IsZero() {
 		t.Fatalf("after Start: %+v", got)
 	}
+	c.up("t1")
 	c.ok(c.Stop(c.ctx, "t1", "SIGTERM", patience))
 	c.await(containers.Event{Type: containers.EventExited, ID: "t1"})
 	if got = c.one(); got.State != containers.Stopped || got.PID != 0 || got.ExitCode != 0 || got.ExitedAt.IsZero() || got.OOMKilled {
@@ -191,7 +210,7 @@ func testExitCode(t *testing.T, c *contract) {
 }
 
 func testStubborn(t *testing.T, c *contract) {
-	c.start("t1", "stubborn")
+	c.startUp("t1", "stubborn")
 	begun := time.Now()
 	const grace = 300 * time.Millisecond
 	c.ok(c.Stop(c.ctx, "t1", "SIGTERM", grace))

@@ -18,6 +18,7 @@ func TestFakeKeepsContract(t *testing.T) {
 		f.OfferImage("sha256:2")
 		return Subject{
 			Runtime: f, Digest: "sha256:1",
+			Up:      func(string) bool { return true },
 			Offered: containers.PullRequest{Ref: "two", Digest: "sha256:2"},
 			Nowhere: containers.PullRequest{Ref: "three", Digest: "sha256:3"},
 		}

@@ -1,0 +1,122 @@
+// Command program is what the containers of the tests run. It does what its first argument says.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	switch os.Args[1] {
+	case "sleep":
+		sleep()
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("up")
+		time.Sleep(time.Hour)
+	case "exit":
+		code, _ := strconv.Atoi(os.Args[2])
+		os.Exit(code)
+	case "facts":
+		json.NewEncoder(os.Stdout).Encode(facts())
+	case "print":
+		fmt.Println(os.Args[2])
+		fmt.Fprintln(os.Stderr, os.Args[3])
+	case "flood":
+		flood()
+	case "eat":
+		eat()
+	}
+}
+
+func sleep() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM, syscall.SIGUSR1)
+	fmt.Println("up")
+	if <-ended == syscall.SIGUSR1 {
+		os.Exit(10)
+	}
+}
+
+// flood writes numbered lines, as fast as it can, until it wrote the megabytes it was told to, and then sleeps.
+func flood() {
+	megabytes, _ := strconv.Atoi(os.Args[2])
+	var block bytes.Buffer
+	for n := 0; n < megabytes<<20; {
+		block.Reset()
+		for block.Len() < 64<<10 {
+			fmt.Fprintf(&block, "line at byte %d\n", n+block.Len())
+		}
+		os.Stdout.Write(block.Bytes())
+		n += block.Len()
+	}
+	fmt.Println("flood ends")
+	sleep()
+}
+
+func eat() {
+	var eaten [][]byte
+	for {
+		block := make([]byte, 1<<20)
+		for i := range block {
+			block[i] = 1
+		}
+		eaten = append(eaten, block)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// facts are what a container sees of itself.
+func facts() map[string]any {
+	f := map[string]any{"args": os.Args[1:], "env": os.Environ(), "uid": os.Getuid(), "gid": os.Getgid()}
+	f["hostname"], _ = os.Hostname()
+	f["cwd"], _ = os.Getwd()
+	f["groups"], _ = os.Getgroups()
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if key, value, _ := strings.Cut(line, ":"); key == "CapBnd" || key == "CapEff" || key == "NoNewPrivs" || key == "Seccomp" {
+			f[key] = strings.TrimSpace(value)
+		}
+	}
+	for _, path := range []string{
+		"/proc/sys/net/ipv4/ping_group_range", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/self/oom_score_adj",
+		"/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/data/seed", "/bound/file", "/proc/keys", "/proc/self/cgroup",
+	} {
+		text, err := os.ReadFile(path)
+		f[path] = strings.TrimSpace(string(text))
+		if err != nil {
+			f[path] = "error: " + err.Error()
+		}
+	}
+	for _, dir := range []string{"/", "/data", "/tmp", "/bound", "/etc/hosts"} {
+		path := dir
+		if dir != "/etc/hosts" {
+			path = dir + "/written"
+		}
+		err := os.WriteFile(path, []byte("x"), 0o600)
+		f["write "+dir] = err == nil
+	}
+	_, err := net.ListenPacket("ip4:icmp", "127.0.0.1")
+	f["raw socket"] = err == nil
+	ping, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, syscall.IPPROTO_ICMP)
+	f["ping socket"] = err == nil
+	syscall.Close(ping)
+	_, err = net.Listen("tcp", ":80")
+	f["port 80"] = err == nil
+	f["mknod"] = syscall.Mknod("/tmp/node", syscall.S_IFCHR|0o600, 1<<8|3) == nil
+	_, err = os.Stat("/dev/given")
+	f["device"] = err == nil
+	var st syscall.Stat_t
+	if syscall.Stat("/data", &st) == nil {
+		f["data owner"] = st.Uid
+	}
+	return f
+}

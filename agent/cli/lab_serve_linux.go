@@ -108,6 +108,7 @@ func (n *newsWriter) tell(news labNews) {
 		return
 	}
 	if err := json.NewEncoder(n.file).Encode(news); errors.Is(err, unix.EPIPE) {
+		n.file.Close()
 		n.file = nil
 	}
 }

@@ -9,43 +9,39 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
-// machineState is what a lab could leave behind on this machine.
+// machineState is what the labs of one process could leave behind on this machine. Others may run at the same time.
 type machineState struct {
-	processes []string // of this program
-	cgroups   []string // of this package's labs
+	processes []string
+	cgroups   []string
 	mounts    string
 	network   string
 }
 
-func takeInventory(t *testing.T) machineState {
+// takeInventory looks for what belongs to the labs of a process and to the lab with a directory.
+func takeInventory(t *testing.T, owner int, dir string) machineState {
 	t.Helper()
 	var s machineState
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	mark := fmt.Sprintf("piswarm-lab-%d-", owner)
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range processes {
-		if line, err := os.ReadFile(dir + "/cmdline"); err == nil {
-			for _, mine := range []string{"piswarm\x00lab", self + "\x00lab", "stand-in-agent"} {
-				if bytes.Contains(line, []byte(mine)) {
-					s.processes = append(s.processes, dir+" "+strings.ReplaceAll(string(line), "\x00", " "))
-				}
-			}
+	for _, p := range processes {
+		// Processes come and go; what has gone is not left behind.
+		groups, _ := os.ReadFile(p + "/cgroup")
+		line, _ := os.ReadFile(p + "/cmdline")
+		if bytes.Contains(groups, []byte(mark)) || bytes.Contains(line, []byte("sweep\x00"+dir)) {
+			s.processes = append(s.processes, p+" "+strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
 	c, err := findCgroups("x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range c.dirs() {
-		labs, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "piswarm-lab-*"))
+	for _, d := range c.dirs() {
+		labs, err := filepath.Glob(filepath.Join(filepath.Dir(d), mark+"*"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,9 +51,9 @@ func takeInventory(t *testing.T) machineState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Tests of other packages mount and unmount at the same time; what a lab mounts bears one of these.
+	// Tests of other packages mount and unmount at the same time; a line of what a lab mounts has one of these.
 	for line := range strings.Lines(string(mounts)) {
-		for _, mine := range []string{" - overlay ", "/pi1/", oldRoot, diskDirs[0]} {
+		for _, mine := range []string{dir, oldRoot, hostLogDir} {
 			if strings.Contains(line, mine) {
 				s.mounts += line
 				break
@@ -71,44 +67,33 @@ func takeInventory(t *testing.T) machineState {
 	return s
 }
 
-// differences says what there is in s that was not there before.
-func (s machineState) differences(before machineState) []string {
-	var diff []string
+// left says what of a lab is there that ended, and what is not as it was before.
+func left(t *testing.T, before machineState, owner int, dir string) string {
+	t.Helper()
+	s := takeInventory(t, owner, dir)
+	var found []string
 	for _, p := range s.processes {
-		if !slices.Contains(before.processes, p) {
-			diff = append(diff, "process "+p)
-		}
+		found = append(found, "process "+p)
 	}
 	for _, c := range s.cgroups {
-		if !slices.Contains(before.cgroups, c) {
-			diff = append(diff, "cgroup "+c)
-		}
+		found = append(found, "cgroup "+c)
 	}
-	if s.mounts != before.mounts {
-		diff = append(diff, fmt.Sprintf("mounts:\n%s\nwere\n%s", s.mounts, before.mounts))
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		found = append(found, fmt.Sprintf("files %v in %s", entries, dir))
 	}
-	if s.network != before.network {
-		diff = append(diff, fmt.Sprintf("network:\n%s\nwas\n%s", s.network, before.network))
-	}
-	return diff
+	return strings.Join(append(found, s.changes(before)...), "\n")
 }
 
-// awaitInventory waits until nothing is left that was not there before, and no directory.
-func awaitInventory(t *testing.T, before machineState, dir string) {
-	t.Helper()
-	var diff []string
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		diff = takeInventory(t).differences(before)
-		if _, err := os.Stat(dir); err == nil {
-			diff = append(diff, "directory "+dir)
-		}
-		if len(diff) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("left behind:\n%s", strings.Join(diff, "\n"))
-		}
+// changes says what of the machine itself is not as it was.
+func (s machineState) changes(before machineState) []string {
+	var found []string
+	if s.mounts != before.mounts {
+		found = append(found, fmt.Sprintf("mounts:\n%s\nwere\n%s", s.mounts, before.mounts))
 	}
+	if s.network != before.network {
+		found = append(found, fmt.Sprintf("network:\n%s\nwas\n%s", s.network, before.network))
+	}
+	return found
 }
 
 // networkNamespaces are those of a lab's hosts and its LAN.

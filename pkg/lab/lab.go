@@ -52,7 +52,6 @@ type Host struct {
 // Lab is a running lab. Its methods may be called from several goroutines.
 type Lab struct {
 	opt   Options
-	id    string
 	dir   string
 	lan   *lan
 	cg    *cgroups
@@ -83,7 +82,7 @@ func Start(ctx context.Context, opt Options) (*Lab, error) {
 	if opt.serviceWait == 0 {
 		opt.serviceWait = serviceWait
 	}
-	l := &Lab{opt: opt, id: rand.Text()[:8]}
+	l := &Lab{opt: opt}
 	if err := l.start(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -102,7 +101,8 @@ func (l *Lab) start(ctx context.Context) (err error) {
 	if err := copyFile(l.binary(), l.opt.Binary, 0o755); err != nil {
 		return fmt.Errorf("copy the piswarm program: %w", err)
 	}
-	if l.cg, err = findCgroups("piswarm-lab-" + strings.ToLower(l.id)); err != nil {
+	// The name says whose lab it is, to people and to the tests.
+	if l.cg, err = findCgroups(fmt.Sprintf("piswarm-lab-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:8]))); err != nil {
 		return err
 	}
 	// The sweeper comes before anything that it would have to remove.

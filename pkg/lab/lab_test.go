@@ -63,7 +63,7 @@ func TestIsolation(t *testing.T) {
 		}
 	}
 	run(t, l, "pi1", "echo 1 > /proc/sys/net/ipv4/ip_forward", 0)
-	run(t, l, "pi1", "! echo 60 > /proc/sys/vm/swappiness", 0)
+	run(t, l, "pi1", "v=$(cat /proc/sys/vm/swappiness); ! echo $v > /proc/sys/vm/swappiness", 0)
 	run(t, l, "pi1", "! touch /sys/module/x", 0)
 	root, err := l.Root("pi1")
 	if err != nil {

@@ -90,7 +90,7 @@ func newNetworkNamespace() (ns *os.File, err error) {
 
 func (l *lan) build() error {
 	router := netip.MustParseAddr(lanRouter)
-	snooping := false // it needs a querier, or it forgets who listens to mDNS
+	snooping := false // it would need a querier to learn who listens, and a home has none
 	err := l.nl.LinkAdd(&netlink.Bridge{
 		LinkAttrs:         netlink.LinkAttrs{Name: "lan", HardwareAddr: hardwareAddress(router)},
 		MulticastSnooping: &snooping,

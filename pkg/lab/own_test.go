@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // ownLab is a process that owns a lab until it is killed.
@@ -30,7 +31,7 @@ func ownLab(dir string) {
 // TestOwnerKilled kills the process that owns a lab, which has no chance to clean up.
 func TestOwnerKilled(t *testing.T) {
 	opt := testOptions(t, 1)
-	before := takeInventory(t)
+	before := takeInventory(t, os.Getpid(), opt.Dir)
 	owner := exec.Command(opt.Binary, "lab", "own", opt.Dir)
 	owner.Stderr = os.Stderr
 	out, err := owner.StdoutPipe()
@@ -44,14 +45,20 @@ func TestOwnerKilled(t *testing.T) {
 	if err != nil || strings.TrimSpace(line) != "up" {
 		t.Fatalf("the owner said %q, error %v", line, err)
 	}
-	during := takeInventory(t)
-	if len(during.cgroups) == len(before.cgroups) || during.processes == nil {
-		t.Fatal("the inventory does not see a lab that is up")
+	pid := owner.Process.Pid
+	if during := takeInventory(t, pid, opt.Dir); len(during.cgroups) == 0 || len(during.processes) < 4 {
+		t.Fatalf("the inventory of a lab that is up: %+v", during)
 	}
 	if err := owner.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	// That it was killed is the point.
 	_ = owner.Wait()
-	awaitInventory(t, before, opt.Dir)
+	var found string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if found = left(t, before, pid, opt.Dir); found == "" {
+			return
+		}
+	}
+	t.Errorf("left behind:\n%s", found)
 }

@@ -29,7 +29,7 @@ func TestStartFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			opt := testOptions(t, 1)
 			c.spoil(&opt)
-			before := takeInventory(t)
+			before := takeInventory(t, os.Getpid(), opt.Dir)
 			l, err := Start(t.Context(), opt)
 			if err == nil {
 				l.Close()
@@ -40,11 +40,8 @@ func TestStartFails(t *testing.T) {
 					t.Errorf("error %q does not say %q", err, want)
 				}
 			}
-			if diff := takeInventory(t).differences(before); len(diff) > 0 {
-				t.Errorf("left behind:\n%s", strings.Join(diff, "\n"))
-			}
-			if entries, err := os.ReadDir(opt.Dir); err == nil && len(entries) > 0 {
-				t.Errorf("left behind: %v", entries)
+			if found := left(t, before, os.Getpid(), opt.Dir); found != "" {
+				t.Errorf("left behind:\n%s", found)
 			}
 		})
 	}
@@ -71,7 +68,7 @@ func TestStartKeepsOthersFiles(t *testing.T) {
 // TestStartCancelled ends a start half way.
 func TestStartCancelled(t *testing.T) {
 	opt := testOptions(t, 2)
-	before := takeInventory(t)
+	before := takeInventory(t, os.Getpid(), opt.Dir)
 	opt.agent = []string{"sleep", "1000"}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
@@ -80,7 +77,7 @@ func TestStartCancelled(t *testing.T) {
 	if err == nil || time.Since(began) > 30*time.Second {
 		t.Errorf("error %v after %s", err, time.Since(began))
 	}
-	if diff := takeInventory(t).differences(before); len(diff) > 0 {
-		t.Errorf("left behind:\n%s", strings.Join(diff, "\n"))
+	if found := left(t, before, os.Getpid(), opt.Dir); found != "" {
+		t.Errorf("left behind:\n%s", found)
 	}
 }

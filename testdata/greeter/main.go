@@ -4,7 +4,7 @@
 //	GET /whoami   the client's address as the container sees it
 //
 // Any UDP datagram to the same port is answered with the greeting, too. GREETER_VERSION, if set, makes the greeting
-// end in it, so that an update can be seen.
+// end in it, so that an update can be seen. `greeter get N URL` is a client.
 package main
 
 import (
@@ -28,6 +28,12 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "get" {
+		if err := get(os.Args[2:], os.Stdout); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	hostname, err := os.Hostname()

@@ -42,6 +42,10 @@ func (w *Worker) trouble(t *task, err error) {
 		t.notBefore = time.Now().Add(firstPause)
 		log.Debug("a step did not come to its end", "error", text)
 		return
+	case errors.Is(err, containers.ErrImageUnknown):
+		// It was here at the last look, or the registry does not have it; looking again tells which.
+		w.inspect = true
+		w.failed(t, cluster.Failed, text, time.Now())
 	case errors.Is(err, containers.ErrRejected):
 		w.failed(t, cluster.Rejected, text, time.Now())
 	default:
@@ -54,7 +58,8 @@ func (w *Worker) trouble(t *task, err error) {
 
 // fetch brings a task's image here.
 func (w *Worker) fetch(ctx context.Context, want cluster.Container, from source) error {
-	request := containers.PullRequest{Ref: want.Image, Digest: want.Digest}
+	// The registry is the last to be asked: whoever shall not ask it waits, and does not come here.
+	request := containers.PullRequest{Ref: want.Image, Digest: want.Digest, Registry: true}
 	for _, id := range from.peers {
 		if peer, ok := w.cfg.Peer(id); ok {
 			request.Sources = append(request.Sources, peer)
@@ -165,14 +170,15 @@ func (w *Worker) stop(ctx context.Context, t *task, id string, c cluster.Contain
 	return w.bury(ctx, t, id)
 }
 
-// bury takes away the task's container. Its address stays with a task that will run again.
+// bury takes away the task's container. Its address stays with a task that will run again, as long as it is one of
+// this node's.
 func (w *Worker) bury(ctx context.Context, t *task, id string) error {
 	if err := w.cfg.Runtime.Remove(ctx, id); err != nil {
 		return err
 	}
 	w.mu.Lock()
 	t.container = ""
-	keep := t.wanted
+	keep := t.wanted && w.cfg.Subnet().Contains(t.address)
 	w.mu.Unlock()
 	if keep {
 		return nil

@@ -9,28 +9,35 @@ import (
 
 // source says where to get an image from.
 type source struct {
-	// peers are the IDs of ready nodes that hold it.
+	// peers are the IDs of ready nodes that hold it, those of this node's platform first: of an image for several
+	// platforms, a node that fetched it holds the bytes for its own alone.
 	peers []string
 	// wait says that another node is about to fetch it for all of this platform, and that this one does better to
 	// get it from there: one download for the whole shelf.
 	wait bool
 }
 
-// sourceOf decides where this node gets a service's image. Every node comes to the same answer about who asks the
+// sourceOf decides where this node, of that platform, gets a service's image. Every node comes to the same answer about who asks the
 // registry: of the nodes that the plan gives a task, that have one platform, and whose own try has not failed, the
 // one with the lowest slot.
-func sourceOf(v view.View, s cluster.Service, self string) source {
+func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Platform) source {
 	digest := s.Spec.Container.Digest
 	var found source
+	var others []string
 	for _, m := range v.Members {
-		if m.ID != self && m.Condition == cluster.Ready && holds(v.Reports[m.ID], digest) {
+		switch {
+		case m.ID == self || m.Condition != cluster.Ready || !holds(v.Reports[m.ID], digest):
+		case v.Reports[m.ID].Node.Platform == platform:
 			found.peers = append(found.peers, m.ID)
+		default:
+			others = append(others, m.ID)
 		}
 	}
-	if len(found.peers) > 0 {
+	alike := len(found.peers) > 0
+	found.peers = append(found.peers, others...)
+	if alike {
 		return found
 	}
-	platform := v.Reports[self].Node.Platform
 	for _, t := range v.Plan(s) { // in order of slot
 		if t.Node == self {
 			return found

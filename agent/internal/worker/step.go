@@ -25,6 +25,7 @@ type facts struct {
 	// known is false while this node cannot tell whether the task is wanted: its service has no plan yet.
 	known     bool
 	container containers.State // empty: there is none
+	misplaced bool             // its address is none of this node's, so that nobody reaches it
 	image     bool             // is on this node
 	notBefore time.Time        // end of the pause after a failure
 }
@@ -36,10 +37,10 @@ func next(f facts, now time.Time) (step, time.Duration) {
 	}
 	switch f.container {
 	case containers.Running:
-		if f.wanted {
+		if f.wanted && !f.misplaced {
 			return rest, 0
 		}
-		return stop, 0
+		return stop, 0 // one that is wanted is then started anew, with another address
 	case containers.Created: // left half-made
 		if f.wanted {
 			return start, 0

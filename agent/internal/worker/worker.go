@@ -79,7 +79,7 @@ type Worker struct {
 	timer   *time.Timer // wakes the loop when a pause is over
 	first   sync.Once
 	told    chan struct{} // closed by the first report
-	report  []byte      // as last published
+	report  []byte        // as last published
 }
 
 // task is what this node knows of one task.
@@ -127,17 +127,18 @@ func (w *Worker) ImagesChanged() {
 func (w *Worker) Run(ctx context.Context) error {
 	dirty, cancel := w.cfg.Store.Watch(state.Kinds(cluster.KindService, cluster.KindPlan, cluster.KindReport))
 	defer cancel()
+	defer w.timer.Stop()
 	group, ctx := errgroup.WithContext(ctx)
+	var steps errgroup.Group
 	group.Go(func() error {
 		w.follow(ctx)
 		return nil
 	})
-	steps, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		wake := []<-chan struct{}{w.wake, dirty, w.cfg.Members}
-		defer steps.Wait()
+		defer steps.Wait() // the steps' errors are the tasks'
 		return loop.Loop{Name: "worker", Wake: append(wake, once(ctx, w.cfg.Go)), Resync: 15 * time.Second, Log: w.cfg.Log,
-			Pass: func(ctx context.Context) error { return w.pass(ctx, steps) }}.Run(ctx)
+			Pass: func(ctx context.Context) error { return w.pass(ctx, &steps) }}.Run(ctx)
 	})
 	return group.Wait()
 }
@@ -164,6 +165,8 @@ func (w *Worker) follow(ctx context.Context) {
 		case e.Type == containers.EventResync:
 			w.listed, w.inspect = false, true
 		case t == nil:
+			// The listing under way may be from before it ended.
+			w.listed = w.listed && e.Type != containers.EventExited
 		case e.Type == containers.EventOOM:
 			t.oom = true
 		case e.Type == containers.EventExited:
@@ -227,8 +230,13 @@ func (w *Worker) look(ctx context.Context) error {
 		return nil
 	}
 	// Marked before asking: an event that says otherwise meanwhile makes the next pass ask again.
+	// What a step brings to its end meanwhile is newer than the answer.
+	busy := map[string]bool{}
 	w.mu.Lock()
 	w.listed = true
+	for id, t := range w.tasks {
+		busy[id] = t.busy
+	}
 	w.mu.Unlock()
 	found, err := w.cfg.Runtime.List(ctx)
 	var attached []network.Attachment
@@ -241,12 +249,12 @@ func (w *Worker) look(ctx context.Context) error {
 		w.listed = false
 		return err
 	}
-	w.adopt(found, attached)
+	w.adopt(found, attached, busy)
 	return nil
 }
 
-// adopt takes over what is there.
-func (w *Worker) adopt(found []containers.Container, attached []network.Attachment) {
+// adopt takes over what is there, but for the tasks that were busy when it was looked at.
+func (w *Worker) adopt(found []containers.Container, attached []network.Attachment, busy map[string]bool) {
 	addresses := map[string]netip.Addr{}
 	for _, a := range attached {
 		addresses[a.ID] = a.Addr
@@ -257,15 +265,21 @@ func (w *Worker) adopt(found []containers.Container, attached []network.Attachme
 		t, ok := w.tasks[c.ID]
 		if !ok {
 			t = &task{status: cluster.TaskStatus{
-				ID: c.ID, Service: c.Service, ServiceID: c.ServiceID, Slot: c.Slot, SpecVersion: c.SpecVersion, Since: c.StartedAt,
+				ID: c.ID, Service: c.Service, ServiceID: c.ServiceID, Slot: c.Slot, SpecVersion: c.SpecVersion,
 			}}
+			if c.State == containers.Running {
+				t.status.State, t.status.Since = cluster.Running, c.StartedAt.UTC().Truncate(time.Second)
+			} else {
+				t.enter(cluster.Pending)
+			}
 			w.tasks[c.ID] = t
 		}
-		if t.busy {
-			continue // what its step comes to is newer than this list
+		if busy[c.ID] {
+			continue
 		}
 		if t.container == containers.Running && c.State == containers.Stopped {
 			t.exit = &containers.Event{ID: c.ID, ExitCode: c.ExitCode} // while nobody could tell
+			t.oom = c.OOMKilled
 			continue
 		}
 		t.container, t.address = c.State, addresses[c.ID]
@@ -274,7 +288,7 @@ func (w *Worker) adopt(found []containers.Container, attached []network.Attachme
 		}
 	}
 	for id, t := range w.tasks {
-		if !seen[id] && !t.busy {
+		if !seen[id] && !busy[id] {
 			t.container = ""
 			t.address = addresses[id]
 		}
@@ -315,6 +329,7 @@ func (w *Worker) plan(v view.View) {
 // advance begins the next step of every task that is not in the middle of one. It returns when to look again.
 func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group) time.Duration {
 	now := time.Now()
+	subnet := w.cfg.Subnet()
 	var again time.Duration
 	for id, t := range w.tasks {
 		if t.busy {
@@ -325,7 +340,8 @@ func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group
 		}
 		do, wait := next(facts{
 			wanted: t.wanted, known: t.known, container: t.container, notBefore: t.notBefore,
-			image: t.wanted && w.holds(t.service.Spec.Container.Digest),
+			misplaced: subnet.IsValid() && !subnet.Contains(t.address),
+			image:     t.wanted && w.holds(t.service.Spec.Container.Digest),
 		}, now)
 		if wait > 0 && (again == 0 || wait < again) {
 			again = wait
@@ -336,7 +352,8 @@ func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group
 			continue
 		case fetch:
 			t.enter(cluster.Preparing)
-			from := sourceOf(v, t.service, v.Self)
+			here, _ := w.cfg.Describe()
+			from := sourceOf(v, t.service, v.Self, here.Platform)
 			if from.wait {
 				continue // that node's report wakes us
 			}

@@ -1,0 +1,54 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/containers"
+)
+
+func TestNext(t *testing.T) {
+	now := time.Unix(1000, 0)
+	soon := now.Add(3 * time.Second)
+	for name, test := range map[string]struct {
+		facts facts
+		want  step
+		wait  time.Duration
+	}{
+		"service without a plan, running":    {facts{container: containers.Running}, rest, 0},
+		"service without a plan, ended":      {facts{container: containers.Stopped}, rest, 0},
+		"planned, nothing there":             {facts{known: true, wanted: true}, fetch, 0},
+		"planned, image there":               {facts{known: true, wanted: true, image: true}, start, 0},
+		"planned, in a pause":                {facts{known: true, wanted: true, image: true, notBefore: soon}, rest, 3 * time.Second},
+		"planned, in a pause without image":  {facts{known: true, wanted: true, notBefore: soon}, rest, 3 * time.Second},
+		"planned, pause just over":           {facts{known: true, wanted: true, image: true, notBefore: now}, start, 0},
+		"planned, half-made":                 {facts{known: true, wanted: true, image: true, container: containers.Created}, start, 0},
+		"planned, running":                   {facts{known: true, wanted: true, container: containers.Running}, rest, 0},
+		"planned, running at a wrong place":  {facts{known: true, wanted: true, container: containers.Running, misplaced: true}, stop, 0},
+		"planned, not there, no place yet":   {facts{known: true, wanted: true, image: true, misplaced: true}, start, 0},
+		"planned, ended":                     {facts{known: true, wanted: true, container: containers.Stopped}, bury, 0},
+		"planned, ended in a pause":          {facts{known: true, wanted: true, container: containers.Stopped, notBefore: soon}, bury, 0},
+		"not planned, running":               {facts{known: true, container: containers.Running}, stop, 0},
+		"not planned, running, wrong place":  {facts{known: true, container: containers.Running, misplaced: true}, stop, 0},
+		"not planned, half-made":             {facts{known: true, container: containers.Created}, bury, 0},
+		"not planned, ended":                 {facts{known: true, container: containers.Stopped}, bury, 0},
+		"not planned, gone":                  {facts{known: true}, forget, 0},
+		"not planned, gone, was in a pause":  {facts{known: true, notBefore: soon}, forget, 0},
+		"unknown plan at a wrong place runs": {facts{container: containers.Running, misplaced: true}, rest, 0},
+	} {
+		if got, wait := next(test.facts, now); got != test.want || wait != test.wait {
+			t.Errorf("%s: %s, look again in %s; want %s and %s", name, got, wait, test.want, test.wait)
+		}
+	}
+}
+
+func TestPause(t *testing.T) {
+	for failures, want := range map[int]time.Duration{
+		0: 0, 1: 0, 2: 100 * time.Millisecond, 3: 200 * time.Millisecond, 6: 1600 * time.Millisecond,
+		11: 51200 * time.Millisecond, 12: time.Minute, 13: time.Minute, 1 << 40: time.Minute,
+	} {
+		if got := pause(failures); got != want {
+			t.Errorf("pause after %d failures is %s, want %s", failures, got, want)
+		}
+	}
+}

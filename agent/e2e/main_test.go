@@ -17,7 +17,13 @@ import (
 // Built once for all tests.
 var binary, greeter, greeterTar, dir string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == registryArg {
+		fmt.Fprintln(os.Stderr, "registry:", serveRegistry(os.Args[2]))
+		os.Exit(1)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	if err := prepare(); err != nil {

@@ -226,7 +226,9 @@ func tryRemoveCgroup(dir string) error {
 			return err
 		}
 		for _, member := range strings.Fields(string(members)) {
-			if pid, err := strconv.Atoi(member); err == nil && pid > 0 {
+			// This process itself is among them while a thread of its own waits for a command on the host. The
+			// command dies, the thread leaves, and the next try finds the group empty.
+			if pid, err := strconv.Atoi(member); err == nil && pid > 0 && pid != os.Getpid() {
 				// It may have ended by itself.
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}

@@ -170,15 +170,14 @@ func (w *Worker) stop(ctx context.Context, t *task, id string, c cluster.Contain
 	return w.bury(ctx, t, id)
 }
 
-// bury takes away the task's container. Its address stays with a task that will run again, as long as it is one of
-// this node's.
+// bury takes away the task's container. Its address stays with a task that will run again.
 func (w *Worker) bury(ctx context.Context, t *task, id string) error {
 	if err := w.cfg.Runtime.Remove(ctx, id); err != nil {
 		return err
 	}
 	w.mu.Lock()
 	t.container = ""
-	keep := t.wanted && w.cfg.Subnet().Contains(t.address)
+	keep := t.wanted
 	w.mu.Unlock()
 	if keep {
 		return nil

@@ -17,9 +17,9 @@ type source struct {
 	wait bool
 }
 
-// sourceOf decides where this node, of that platform, gets a service's image. Every node comes to the same answer about who asks the
-// registry: of the nodes that the plan gives a task, that have one platform, and whose own try has not failed, the
-// one with the lowest slot.
+// sourceOf decides where this node, of that platform, gets a service's image. Every node comes to the same answer
+// about who asks the registry: of the nodes that the plan gives a task, that have one platform, and whose own try
+// has not failed, the one with the lowest slot.
 func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Platform) source {
 	digest := s.Spec.Container.Digest
 	var found source

@@ -171,8 +171,9 @@ func (w *Worker) follow(ctx context.Context) {
 			t.oom = true
 		case e.Type == containers.EventExited:
 			t.exit = &e
-		case e.Type == containers.EventRemoved && !t.busy:
-			t.container = ""
+		case e.Type == containers.EventRemoved && !t.busy && t.container != "":
+			// Someone else's doing, or this worker's own before it made the present one.
+			w.listed = false
 		}
 		w.mu.Unlock()
 		w.wake.Set()
@@ -385,9 +386,6 @@ func (w *Worker) ended(t *task, now time.Time) {
 		return // an end that was asked for, or of a life before
 	}
 	t.container = containers.Stopped
-	if !t.wanted {
-		return
-	}
 	if t.runningAt.IsZero() || now.Sub(t.runningAt) >= stable {
 		t.failures, t.status.Restarts = 0, 0
 	}

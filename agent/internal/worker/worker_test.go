@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -468,19 +469,37 @@ func TestAddressesRunOutAndComeBack(t *testing.T) {
 func TestEndDuringTheFirstListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.service("web")
-		r.plan("web", self)
-		r.start()()
-		once := false
-		r.runtime.listed = func() {
-			if !once {
-				once = true
+		r.service("web") // without a plan, so that nothing else is done about it
+		r.start()
+		spec := containers.Spec{
+			ID: "web.1", Task: containers.Task{Service: "web", ServiceID: "web-id", Slot: 1, SpecVersion: 1},
+			Container: cluster.Container{Digest: digest},
+		}
+		if err := errors.Join(r.runtime.Create(t.Context(), spec), r.runtime.Start(t.Context(), "web.1")); err != nil {
+			t.Fatal(err)
+		}
+		r.runtime.set(func() {
+			r.runtime.listed = func() {
 				r.runtime.Exit("web.1", 1)
 				time.Sleep(time.Second)
 			}
+		})
+		r.runtime.Resync()
+		after(5 * time.Second)
+		same(t, "reported", r.told(), "web.1 failed  ended with exit code 1\n")
+	})
+}
+
+func TestRemovedBySomeoneElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.service("web")
+		r.plan("web", self)
+		r.start()
+		if err := r.runtime.Remove(t.Context(), "web.1"); err != nil {
+			t.Fatal(err)
 		}
-		r.run()
-		after(2 * time.Second)
+		after(time.Second)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 	})
 }

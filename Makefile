@@ -7,7 +7,10 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: demo test test-unit test-e2e build cross bench lint clean setup greeter
+.PHONY: help demo test test-unit test-e2e build cross bench lint clean setup greeter
+
+help:
+	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
 
 demo: setup build greeter ## three virtual Pis serve the greeters
 	testdata/demo.sh build/piswarm build/greeter.tar

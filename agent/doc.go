@@ -1,0 +1,47 @@
+// Package agent is one node of piswarm, and this page is the map of the whole.
+//
+// # From power-on to an answered request
+//
+// agent.go opens what the node knows of itself (identity), its neighbours on the machine (containers for
+// containerd, network for netlink) and the socket that people talk to (api). membership.go decides whether the node
+// is in a cluster; while it is, session.go runs everything that makes it a member:
+//
+//	         mDNS            serf gossip         TLS node API
+//	       discovery           gossip            peers, api
+//	           │                 │                   │
+//	           └── addresses ────┤            ┌──────┘
+//	                             │ members    │ messages
+//	                             ▼            ▼
+//	                      ┌─ replication ── pkg/state ── snapshot (disk)
+//	                      │        │
+//	                      │      view        what this node knows, in the words of pkg/cluster
+//	                      │        │
+//	          ┌───────────┴──┬─────┴──────┬──────────────┐
+//	        leader         worker      ingress          api
+//	   pkg/scheduler          │     pkg/loadbalance   pkg/client's types
+//	        │                 │           │
+//	      plans        containers,    network, firewall, dns
+//	                   network
+//	                       │
+//	                     report
+//
+// A user's command becomes a record (service/NAME) on whichever node it was typed. Replication saves it, hands it to
+// two more nodes and gossips it. The leader, which every node computes alone, answers with a plan. Each node's worker
+// makes its containers be those of the plans and says in its report what became of them. Each node's ingress turns
+// plans and reports into packet filter rules, routes and names.
+//
+// # Who may import whom
+//
+// agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg.
+// Adapters (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api) know neither
+// one another nor a loop. Loops (leader, worker, ingress, replication) name the data types of the adapters that they
+// drive and get their behaviour as interfaces. The packages that decide (pkg/state, pkg/scheduler, pkg/loadbalance)
+// are pure. imports_test.go holds all of this.
+//
+// # What waits for what
+//
+// A restarted agent leaves everything as it is until it knows what is wanted: the worker adopts what runs and reports
+// it; the node compares its state with a peer's, or finds that there is none (settle); then it has its place in the
+// pod network (place.go), leader and ingress begin, and when the ingress stands the worker starts and stops
+// containers.
+package agent

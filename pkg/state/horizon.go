@@ -10,7 +10,7 @@ import (
 type Outcome struct {
 	Changed []Record // taken over from the peer
 	Spread  []Record // this node's own, written anew with a version that counts: the caller spreads them
-	Dropped []Record // given up, because the cluster has forgotten them: worth a line in the log
+	Dropped []Record // live ones given up, because the cluster has forgotten them: worth a line in the log
 	Refused []string // keys of records that the peer brought back from the past
 	// Equal says that both had the same digest after it, as far as this node can tell.
 	Equal bool
@@ -119,7 +119,9 @@ func (s *Store) adopt(in Message, o *Outcome) error {
 			s.set.drop(r.Key)
 			s.changes++
 			s.wake(r.Key)
-			o.Dropped = append(o.Dropped, r)
+			if !r.Deleted {
+				o.Dropped = append(o.Dropped, r)
+			}
 			if r.Key == cluster.NodeKey(s.self) {
 				s.expel()
 			}

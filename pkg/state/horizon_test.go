@@ -251,6 +251,138 @@ func TestNewNodeLosesNothingItWroteAlone(t *testing.T) {
 	}
 }
 
+// The leader's agreement with b is from before b heard of the new node, and the leader has still not heard of it
+// when it raises the horizon.
+func TestNewMemberLosesNothingToAnOlderAgreement(t *testing.T) {
+	all := shelf(t, "a", "b")
+	a, b := all[0], all[1]
+	for i := range 20 {
+		put(t, a, "service/x", fmt.Sprint(i))
+	}
+	remove(t, a, "service/x")
+	settle(t, all...)
+	n := fresh(t, "new")
+	put(t, n, "node/new", "{}")
+	put(t, n, "service/first", `"mine"`)
+	meet(t, n, b)
+	save(b)
+	meet(t, n, b)
+	if !n.Snapshot().Joined {
+		t.Fatal("the new node has not joined")
+	}
+	mustPurge(t, a)
+	if o, _ := meet(t, n, a); len(o.Dropped) > 0 {
+		t.Fatalf("dropped %v", o.Dropped)
+	}
+	mustEqual(t, a, n)
+	if !has(a, "node/new") || !has(a, "service/first") {
+		t.Fatalf("a holds %v", everything(a))
+	}
+}
+
+// The leader has seen in b's list that b knows a node that it has not heard of itself, and no more: the records
+// were lost on the way. It must not take b's word beyond that node's record.
+func TestNoAgreementBeyondWhatTheLeaderLacks(t *testing.T) {
+	all := shelf(t, "a", "b")
+	a, b := all[0], all[1]
+	put(t, a, "service/x", "1")
+	settle(t, all...)
+	n := fresh(t, "new")
+	put(t, n, "node/new", "{}")
+	meet(t, n, b)
+	save(b)
+	meet(t, n, b)
+	save(b)
+	remove(t, a, "service/x")
+	save(a)
+	if _, err := b.Merge(a.Delta("service/x")); err != nil {
+		t.Fatal(err)
+	}
+	save(b)
+	reply, _, err := b.Receive(a.Summary())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.Receive(reply); err != nil {
+		t.Fatal(err)
+	}
+	mustKeepTombstones(t, a, "b knows somebody whom a does not")
+}
+
+// A node that knows less than its peer does not know who is known, and could raise a horizon over them.
+func TestNoOneJoinsWithoutKnowingTheOthers(t *testing.T) {
+	all := shelf(t, "a", "b")
+	n := fresh(t, "new")
+	put(t, n, "node/new", "{}")
+	if _, err := all[1].Merge(n.Delta("node/new")); err != nil {
+		t.Fatal(err)
+	}
+	save(all[1])
+	reply, _, err := all[1].Receive(n.Summary())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := n.Receive(reply); err != nil {
+		t.Fatal(err)
+	}
+	if n.Snapshot().Joined {
+		t.Fatalf("joined, holding only %v", everything(n))
+	}
+	remove(t, n, "node/new")
+	put(t, n, "node/new", "{}")
+	put(t, n, "service/x", "1")
+	remove(t, n, "service/x")
+	save(n)
+	mustKeepTombstones(t, n, "it is a stranger")
+}
+
+// What arrived while a save was under way is not in it.
+func TestSavedSaysNothingOfWhatCameMeanwhile(t *testing.T) {
+	all := shelf(t, "a", "b")
+	a, b := all[0], all[1]
+	late := put(t, b, "service/late", "1")
+	for i := range 20 {
+		put(t, a, "plan/x", fmt.Sprint(i))
+	}
+	underWay := a.Snapshot()
+	meet(t, a, b)
+	a.Saved(underWay)
+	if d := a.Summary().Durable; d >= late.Version.Counter {
+		t.Fatalf("a vouches for %d, but %v is not on its disk", d, late.Version)
+	}
+	save(a)
+	if d := a.Summary().Durable; d < late.Version.Counter {
+		t.Fatalf("a vouches for %d only after saving all", d)
+	}
+}
+
+func TestLeaderWaitsForItsOwnDisk(t *testing.T) {
+	all := shelf(t, "a", "b")
+	a, b := all[0], all[1]
+	put(t, a, "service/x", "1")
+	settle(t, all...)
+	remove(t, a, "service/x")
+	meet(t, a, b)
+	save(b)
+	meet(t, a, b)
+	mustKeepTombstones(t, a, "a has not saved it")
+	save(a)
+	mustPurge(t, a)
+}
+
+// A snapshot whose horizon is beyond its clock would not load.
+func TestClockOnDiskFollowsTheHorizon(t *testing.T) {
+	all := shelf(t, "a", "b")
+	put(t, all[0], "service/x", "1")
+	remove(t, all[0], "service/x")
+	settle(t, all...)
+	mustPurge(t, all[0])
+	n := fresh(t, "new")
+	meet(t, n, all[0])
+	again := restart(t, n, save(n))
+	mustEqual(t, again, all[0])
+}
+
 // A forgotten node that is back is as much a stranger as a new one: until the leader has heard of it, the horizon
 // may pass over what it writes.
 func TestForgottenNodeIsAStrangerUntilItHasJoined(t *testing.T) {

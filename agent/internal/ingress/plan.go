@@ -46,16 +46,17 @@ func plan(v view.View, here Place) wanted {
 		w.network.Peers = append(w.network.Peers, network.Peer{Index: p.Index, Subnet: p.Subnet, Address: p.Address})
 	}
 	addresses := virtualIPs(v.Services, here.Pool)
+	ports := publishedPorts(v.Services)
 	for _, s := range v.Services {
 		ready := readyTasks(v, s)
 		for _, address := range ready {
-			for _, port := range s.Spec.Ports {
+			for _, port := range ports[s.ID] {
 				backend := network.Backend{Address: netip.AddrPortFrom(address, port.Target), Protocol: port.Protocol}
 				w.backends[backend] = true
 			}
 		}
 		w.rules.Services = append(w.rules.Services, loadbalance.Service{
-			Name: s.Spec.Name, VirtualIP: addresses[s.ID], Ports: s.Spec.Ports, Backends: ready,
+			Name: s.Spec.Name, VirtualIP: addresses[s.ID], Ports: ports[s.ID], Backends: ready,
 		})
 		w.names = append(w.names, dns.Service{Name: s.Spec.Name, VirtualIP: addresses[s.ID], Tasks: ready})
 	}
@@ -72,12 +73,23 @@ func plan(v view.View, here Place) wanted {
 	return w
 }
 
-// peers are the other nodes that have a place in the pod network, whether they are up or down: a route to a node
-// that is just restarting does no harm.
+// peers are the other nodes that have a place in the pod network, in order of their subnets, whether they are up or
+// down: a route to a node that is just restarting does no harm. Of two nodes with one subnet, the one that is up has
+// it, else the one with the smaller ID.
 func peers(v view.View, here Place) []loadbalance.Peer {
 	var all []loadbalance.Peer
 	taken := map[int]bool{}
-	for _, m := range v.Members { // in order of ID: of two nodes with one subnet, the smaller ID has it
+	up := func(m cluster.Member) bool { return m.Condition == cluster.Ready }
+	members := slices.Clone(v.Members) // in order of ID
+	slices.SortStableFunc(members, func(a, b cluster.Member) int {
+		if up(a) == up(b) {
+			return 0
+		} else if up(a) {
+			return -1
+		}
+		return 1
+	})
+	for _, m := range members {
 		report, ok := v.Reports[m.ID]
 		if !ok || m.ID == v.Self || m.Condition == cluster.Left {
 			continue
@@ -97,11 +109,13 @@ func peers(v view.View, here Place) []loadbalance.Peer {
 		taken[index] = true
 		all = append(all, loadbalance.Peer{Index: index, MAC: report.Node.MAC, Subnet: subnet, Address: address})
 	}
+	slices.SortFunc(all, func(a, b loadbalance.Peer) int { return cmp.Compare(a.Index, b.Index) })
 	return all
 }
 
 // readyTasks are the addresses of a service's tasks that get connections, in order of slot. Only what is planned
-// and reported counts: a task leaves on whichever of the two events comes first.
+// and reported counts: a task leaves on whichever of the two events comes first. An address that is none of its
+// node's is from before the node's subnet was changed; by now it leads to another node's container.
 func readyTasks(v view.View, s cluster.Service) []netip.Addr {
 	tasks := slices.Clone(v.Plan(s))
 	slices.SortFunc(tasks, func(a, b cluster.Task) int {
@@ -110,7 +124,8 @@ func readyTasks(v view.View, s cluster.Service) []netip.Addr {
 	var ready []netip.Addr
 	for _, t := range tasks {
 		if status, ok := v.Status(t.Node, t.ID); ok && status.Ready() {
-			if a, err := netip.ParseAddr(status.Address); err == nil {
+			subnet, _ := netip.ParsePrefix(v.Reports[t.Node].Node.Subnet) // the zero one contains nothing
+			if a, err := netip.ParseAddr(status.Address); err == nil && subnet.Contains(a) {
 				ready = append(ready, a)
 			}
 		}
@@ -118,16 +133,41 @@ func readyTasks(v view.View, s cluster.Service) []netip.Addr {
 	return ready
 }
 
+// publishedPorts gives each service, by ID, those of its ports that lead to it. Two services publish one port only
+// if they were made on two sides of a partition. Then the one with the smaller ID has it on every node, whether it
+// has ready tasks or not: a port must not lead to another program whenever its own is down.
+func publishedPorts(services []cluster.Service) map[string][]cluster.Port {
+	type key struct {
+		port     uint16
+		protocol cluster.Protocol
+	}
+	taken := map[key]bool{}
+	out := map[string][]cluster.Port{}
+	for _, s := range byID(services) {
+		for _, p := range s.Spec.Ports {
+			if k := (key{p.Published, p.Protocol}); !taken[k] {
+				taken[k] = true
+				out[s.ID] = append(out[s.ID], p)
+			}
+		}
+	}
+	return out
+}
+
+func byID(services []cluster.Service) []cluster.Service {
+	sorted := slices.Clone(services)
+	slices.SortFunc(sorted, func(a, b cluster.Service) int { return cmp.Compare(a.ID, b.ID) })
+	return sorted
+}
+
 // virtualIPs gives each service, by ID, its virtual address: the one it was created with, unless a service made
 // at the same time on the other side of a partition has the same and a smaller ID. Every node comes to the same
 // result, for it depends on the services alone.
 func virtualIPs(services []cluster.Service, pool cluster.Pool) map[string]netip.Addr {
-	byID := slices.Clone(services)
-	slices.SortFunc(byID, func(a, b cluster.Service) int { return cmp.Compare(a.ID, b.ID) })
 	taken := map[netip.Addr]bool{}
 	out := map[string]netip.Addr{}
 	var losers []cluster.Service
-	for _, s := range byID {
+	for _, s := range byID(services) {
 		if taken[s.VirtualIP] || !pool.VirtualIPs().Contains(s.VirtualIP) {
 			losers = append(losers, s)
 			continue

@@ -1,0 +1,168 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/dns"
+	"github.com/piswarm/piswarm/agent/internal/network"
+	"github.com/piswarm/piswarm/agent/internal/view"
+	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/loadbalance"
+)
+
+// node is everything that the ingress drives. Each call is noted, and fails if the test says so.
+type node struct {
+	calls   []string
+	fail    map[string]error
+	flushed []network.Backend
+	names   []dns.Service
+}
+
+func (n *node) call(name string) error {
+	n.calls = append(n.calls, name)
+	return n.fail[name]
+}
+
+type wires struct{ *node }
+
+func (n wires) Apply(context.Context, network.Wanted) error { return n.call("network") }
+func (n wires) Tune(context.Context, string) error          { return n.call("tune") }
+func (n wires) FlushConntrack(_ context.Context, gone []network.Backend) error {
+	n.flushed = gone
+	return n.call("flush")
+}
+
+type filter struct{ *node }
+
+func (n filter) Apply(context.Context, loadbalance.Ruleset) error { return n.call("firewall") }
+
+func (n *node) Set(s []dns.Service) { n.names = s }
+
+func build(t *testing.T, v *view.View) (*Ingress, *node) {
+	n := &node{fail: map[string]error{}}
+	place := here(t)
+	return New(Config{
+		View: func() view.View { return *v }, Place: func() Place { return place },
+		Network: wires{n}, Firewall: filter{n}, Names: n, Log: slog.New(slog.DiscardHandler),
+	}), n
+}
+
+// pass runs one pass and returns the calls that it made.
+func pass(i *Ingress, n *node) ([]string, error) {
+	n.calls, n.flushed = nil, nil
+	err := i.pass(context.Background())
+	return n.calls, err
+}
+
+func ready(i *Ingress) bool {
+	select {
+	case <-i.Ready():
+		return true
+	default:
+		return false
+	}
+}
+
+func TestPassAppliesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := shelf()
+		i, n := build(t, &v)
+		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"network", "firewall", "tune"}) || !ready(i) {
+			t.Errorf("first pass: %v %v, ready %t", calls, err, ready(i))
+		}
+		if len(n.names) != 1 || len(n.names[0].Tasks) != 3 {
+			t.Errorf("names: %v", n.names)
+		}
+		// The firewall compares for itself; routes are looked at only now and then.
+		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"firewall"}) {
+			t.Errorf("second pass: %v %v", calls, err)
+		}
+		time.Sleep(resync)
+		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"network", "firewall"}) {
+			t.Errorf("later: %v %v", calls, err)
+		}
+		describe(v, "n3", func(d *cluster.Description) { d.Subnet = "10.77.9.0/24" })
+		if calls, _ := pass(i, n); calls[0] != "network" {
+			t.Errorf("a peer that moved: %v", calls)
+		}
+	})
+}
+
+func TestPassTriesAgain(t *testing.T) {
+	for what, ready := range map[string]bool{"network": false, "firewall": false, "tune": true} {
+		t.Run(what, func(t *testing.T) {
+			v := shelf()
+			i, n := build(t, &v)
+			n.fail[what] = errors.New("broken")
+			for range 2 {
+				if calls, err := pass(i, n); !errors.Is(err, n.fail[what]) || !slices.Contains(calls, what) {
+					t.Errorf("calls %v, error %v", calls, err)
+				}
+			}
+			if _, closed := <-readyNow(i); closed != ready {
+				t.Errorf("ready: %t, want %t", closed, ready)
+			}
+			n.fail[what] = nil
+			if calls, err := pass(i, n); err != nil || !slices.Contains(calls, what) {
+				t.Errorf("calls %v, error %v", calls, err)
+			}
+		})
+	}
+}
+
+// readyNow delivers something if the ingress is ready, and is closed.
+func readyNow(i *Ingress) <-chan bool {
+	c := make(chan bool, 1)
+	if ready(i) {
+		c <- true
+	}
+	close(c)
+	return c
+}
+
+func TestForgetsConnections(t *testing.T) {
+	udp := cluster.Port{Published: 53, Target: 5353, Protocol: cluster.UDP, Mode: cluster.PortIngress}
+	whole := func(a string) network.Backend {
+		return network.Backend{Address: netip.AddrPortFrom(netip.MustParseAddr(a), 0)}
+	}
+	for name, test := range map[string]struct {
+		change func(v *view.View)
+		want   []network.Backend
+	}{
+		"nothing changed":       {func(*view.View) {}, nil},
+		"a task has no trace":   {func(v *view.View) { v.Reports["n2"] = cluster.Report{Node: v.Reports["n2"].Node} }, []network.Backend{whole("10.77.2.2")}},
+		"a node is down":        {func(v *view.View) { v.Members[1].Condition = cluster.Down }, []network.Backend{whole("10.77.2.2")}},
+		"one is being stopped":  {func(v *view.View) { status(*v, "n2", func(s *cluster.TaskStatus) { s.State = cluster.Stopping }) }, []network.Backend{{Address: netip.MustParseAddrPort("10.77.2.2:5353"), Protocol: cluster.UDP}}},
+		"its plan is gone":      {func(v *view.View) { v.Plans["web"] = cluster.Plan{ServiceID: "a", Tasks: v.Plans["web"].Tasks[:2]} }, []network.Backend{{Address: netip.MustParseAddrPort("10.77.3.2:5353"), Protocol: cluster.UDP}}},
+		"another service comes": {func(v *view.View) { add(v, "app", "b", cluster.Port{Published: 81, Target: 81, Protocol: cluster.UDP}) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := shelf()
+			v.Services[0].Spec.Ports = append(v.Services[0].Spec.Ports, udp)
+			i, n := build(t, &v)
+			if _, err := pass(i, n); err != nil || n.flushed != nil {
+				t.Fatalf("at the start: %v, forgot %v", err, n.flushed)
+			}
+			test.change(&v)
+			n.fail["flush"] = errors.New("broken")
+			_, err := pass(i, n)
+			if !slices.Equal(n.flushed, test.want) || (err != nil) != (len(test.want) > 0) {
+				t.Errorf("forgot %v (%v), want %v", n.flushed, err, test.want)
+			}
+			n.fail["flush"] = nil
+			if _, err := pass(i, n); err != nil || !slices.Equal(n.flushed, test.want) {
+				t.Errorf("after an error it forgot %v (%v)", n.flushed, err)
+			}
+			if _, err := pass(i, n); err != nil || n.flushed != nil {
+				t.Errorf("forgot twice: %v", n.flushed)
+			}
+		})
+	}
+}

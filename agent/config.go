@@ -54,6 +54,11 @@ func LoadConfig(path string) (Config, error) {
 			return c, fmt.Errorf("%s: token: %w", path, err)
 		}
 	}
+	if c.Cluster != "" {
+		if err := cluster.ValidateNodeName(c.Cluster); err != nil {
+			return c, fmt.Errorf("%s: cluster: bad name %q: want letters, digits, -, _ and dots, for example home", path, c.Cluster)
+		}
+	}
 	if err := cluster.ValidateLabels(c.Labels); err != nil {
 		return c, fmt.Errorf("%s: labels: %w", path, err)
 	}

@@ -93,6 +93,9 @@ state = %q
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = %q
+# One namespace must not find what another one fetched, or no test would fetch anything.
+[plugins."io.containerd.metadata.v1.bolt"]
+  content_sharing_policy = "isolated"
 `, filepath.Join(d.dir, "root"), filepath.Join(d.dir, "state"), d.socket())
 	path := filepath.Join(d.dir, "config.toml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {

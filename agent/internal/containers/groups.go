@@ -22,18 +22,18 @@ type groups struct {
 	// reserved counts, by group, the places given to containers that containerd does not list yet.
 	reserved map[string]int
 
-	// lives guards, by the hash of the group, the one moment at which sharing is not safe: a shim ends with its
-	// last container, and a container that was to join it just then finds the socket of a dying process. Starts
-	// in a group therefore exclude removals from it. Groups that share a lock wait for each other needlessly,
-	// at most for a removal's fraction of a second.
-	lives [16]sync.RWMutex
+	// lives guards, by the hash of the group, the two moments at which sharing is not safe. Two containers that
+	// are the first of a group at once may make a shim each. And a shim ends with its last container, while a
+	// container that joins it just then finds the socket of a dying process. Groups that share a lock wait for
+	// each other needlessly, for a fraction of a second.
+	lives [32]sync.Mutex
 	seed  maphash.Seed
 }
 
 func newGroups() groups { return groups{reserved: map[string]int{}, seed: maphash.MakeSeed()} }
 
-// life is the lock of a group's shim: read-locked to start a container in it, locked to remove one from it.
-func (g *groups) life(group string) *sync.RWMutex {
+// life is held while a container enters or leaves the shim of a group.
+func (g *groups) life(group string) *sync.Mutex {
 	return &g.lives[maphash.String(g.seed, group)%uint64(len(g.lives))]
 }
 

@@ -24,8 +24,12 @@ import (
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
-// loadLimit bounds an import: gigabytes, from a slow network, onto a slow SD card.
-const loadLimit = time.Hour
+const (
+	// loadLimit bounds an import: gigabytes, from a slow network, onto a slow SD card.
+	loadLimit = time.Hour
+	// dropLimit bounds how long unfinished parts may resist their removal.
+	dropLimit = 5 * time.Second
+)
 
 // Load imports an archive as docker save or an OCI tool makes it, gzipped or not. All platforms in it are kept,
 // so that nodes of other kinds can fetch theirs from here. If the archive is no good, nothing of it stays.
@@ -86,8 +90,23 @@ func (r *Runtime) load(ctx context.Context, archive io.Reader) (_ []cluster.Imag
 	return loaded, nil
 }
 
-// dropIngests removes the unfinished parts of imports, which only exist while one runs.
+// dropIngests removes the unfinished parts of imports, which only exist while one runs. containerd may still be
+// closing one of which the transfer just broke off, and cannot remove it until then.
 func (r *Runtime) dropIngests(ctx context.Context) error {
+	for deadline := time.Now().Add(dropLimit); ; {
+		err := r.tryDropIngests(ctx)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (r *Runtime) tryDropIngests(ctx context.Context) error {
 	store := r.client.ContentStore()
 	unfinished, err := store.ListStatuses(ctx)
 	if err != nil {
@@ -213,8 +232,7 @@ func (r *Runtime) unpackLoaded(ctx context.Context, f archived) error {
 		return err
 	}
 	image := client.NewImage(r.client, images.Image{Name: f.ref.name(), Target: f.target})
-	available, _, _, missing, err := images.Check(ctx, r.client.ContentStore(), f.target, image.Platform())
-	if errdefs.IsNotFound(err) || err == nil && (!available || len(missing) > 0) {
+	if err := r.checkRunnable(ctx, image); errors.Is(err, ErrRejected) || errors.Is(err, ErrImageUnknown) {
 		return nil
 	} else if err != nil {
 		return err

@@ -31,10 +31,17 @@ func (m *meter) add(done, total int64) {
 	defer m.mu.Unlock()
 	m.done += done
 	m.total += total
-	if now := time.Now(); m.done == m.total || now.Sub(m.last) >= reportEvery {
+	if now := time.Now(); now.Sub(m.last) >= reportEvery {
 		m.last = now
 		m.report(m.done, m.total)
 	}
+}
+
+// finish reports that all is here. Parts that containerd had for somebody else were never counted.
+func (m *meter) finish() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.report(m.total, m.total)
 }
 
 // expect adds up, as soon as a manifest is here, how much its layers are, and how much of that is here already.

@@ -72,8 +72,10 @@ func (r *Runtime) pull(ctx context.Context, ref imageRef, req PullRequest, progr
 	// A source may be gone, which the transfer itself goes around, or have a bad disk and give wrong bytes, which
 	// is only known when they are all here. Then the next attempt leaves it out.
 	for {
-		image, err := r.fetch(ctx, ref, sources, req.Registry, snapshotter, newMeter(progress))
+		meter := newMeter(progress)
+		image, err := r.fetch(ctx, ref, sources, req.Registry, snapshotter, meter)
 		if err == nil {
+			meter.finish()
 			return r.explain(ctx, r.name(ctx, ref, images.Image{Target: image.Target()}, false))
 		}
 		if reachErr := r.reach(ctx); reachErr != nil {

@@ -49,7 +49,7 @@ func (r *Runtime) resolver(peers []Peer, registry bool) (remotes.Resolver, error
 			Capabilities: docker.HostCapabilityPull,
 		})
 	}
-	registries := config.ConfigureHosts(context.Background(), config.HostOptions{
+	registries := config.ConfigureHosts(r.inNamespace(context.Background()), config.HostOptions{
 		HostDir: config.HostDirFromRoot(r.cfg.HostsDir),
 		UpdateClient: func(cl *http.Client) error {
 			cl.Transport = &patience{next: cl.Transport}

@@ -109,16 +109,38 @@ func (r *Runtime) imageByDigest(ctx context.Context, digest string) (client.Imag
 		return nil, kindError{ErrImageUnknown, fmt.Errorf("image %s is not on this node: pull it first", digest)}
 	}
 	image := client.NewImage(r.client, stored[0])
-	available, _, _, missing, err := images.Check(ctx, r.client.ContentStore(), stored[0].Target, image.Platform())
-	switch {
-	case errdefs.IsNotFound(err):
-		return nil, rejectf("image %s has nothing for %s", stored[0].Name, r.platformName())
-	case err != nil:
+	if err := r.checkRunnable(ctx, image); err != nil {
 		return nil, err
-	case !available || len(missing) > 0:
-		return nil, kindError{ErrImageUnknown, fmt.Errorf("image %s is not complete on this node: pull it again", stored[0].Name)}
 	}
 	return image, nil
+}
+
+// checkRunnable refuses an image that is not for this platform with an ErrRejected, and one whose parts are not
+// all here with an ErrImageUnknown.
+func (r *Runtime) checkRunnable(ctx context.Context, image client.Image) error {
+	store := r.client.ContentStore()
+	available, _, _, missing, err := images.Check(ctx, store, image.Target(), image.Platform())
+	switch {
+	case errdefs.IsNotFound(err):
+		return rejectf("image %s has nothing for %s", image.Name(), r.platformName())
+	case err != nil:
+		return err
+	case !available || len(missing) > 0:
+		return kindError{ErrImageUnknown, fmt.Errorf("image %s is not complete on this node: pull it again", image.Name())}
+	}
+	// An index was searched for the platform. Of an image without one, only its configuration tells.
+	config, err := image.Config(ctx)
+	if err != nil {
+		return err
+	}
+	platform, err := images.ConfigPlatform(ctx, store, config)
+	if err != nil {
+		return err
+	}
+	if platform.Architecture != "" && !image.Platform().Match(platform) {
+		return rejectf("image %s is for %s, and this node is %s", image.Name(), platformOf(platform), r.platformName())
+	}
+	return nil
 }
 
 // unpackedImage returns an image that is ready to make containers from, and the snapshotter it is ready in.

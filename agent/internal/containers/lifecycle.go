@@ -9,9 +9,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/moby/sys/signal"
 )
 
@@ -47,9 +49,6 @@ func (r *Runtime) start(ctx context.Context, id string) error {
 	if err != nil {
 		return r.explain(ctx, err)
 	}
-	life := r.groups.life(labels[labelGroup])
-	life.RLock()
-	defer life.RUnlock()
 	task, err := container.Task(ctx, nil)
 	switch {
 	case err == nil:
@@ -68,7 +67,7 @@ func (r *Runtime) start(ctx context.Context, id string) error {
 		if r.wasStarted(id) {
 			return errors.New("it was lost: remove it and create it again")
 		}
-		if task, err = container.NewTask(ctx, cio.LogFile(r.logPath(id))); err != nil {
+		if task, err = r.newTask(ctx, container, labels[labelGroup]); err != nil {
 			return runcError(r.explain(ctx, err))
 		}
 	default:
@@ -78,6 +77,13 @@ func (r *Runtime) start(ctx context.Context, id string) error {
 		return runcError(r.explain(ctx, err))
 	}
 	return nil
+}
+
+func (r *Runtime) newTask(ctx context.Context, container client.Container, group string) (client.Task, error) {
+	life := r.groups.life(group)
+	life.Lock()
+	defer life.Unlock()
+	return container.NewTask(ctx, cio.LogFile(r.logPath(container.ID())))
 }
 
 // runcError takes from an error of runc the words that tell a user something. All of them are about what the
@@ -213,28 +219,45 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 
 func (r *Runtime) removeTask(ctx context.Context, container client.Container) error {
 	task, err := container.Task(ctx, nil)
-	if errdefs.IsNotFound(err) {
-		return nil
-	} else if err != nil {
+	if err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	// The process is gone before the group is locked: others of the group may start meanwhile.
-	if ended, err := r.end(ctx, task, syscall.SIGKILL, killLimit); err != nil {
-		return err
-	} else if !ended {
-		return fmt.Errorf("it does not end: killed %s ago", killLimit)
+	if err == nil {
+		// The process is gone before the group is locked: others of the group may start meanwhile.
+		if ended, err := r.end(ctx, task, syscall.SIGKILL, killLimit); err != nil {
+			return err
+		} else if !ended {
+			return fmt.Errorf("it does not end: killed %s ago", killLimit)
+		}
 	}
 	labels, err := container.Labels(ctx)
 	if err != nil {
 		return err
 	}
-	life := r.groups.life(labels[labelGroup])
+	// Also one that is not found is deleted: containerd says so of a task whose shim died, refuses to make another
+	// one by its ID, and takes a moment to clean up by itself. Until then it can do neither.
+	for deadline := time.Now().Add(killLimit); ; {
+		err := r.deleteTask(ctx, container.ID(), labels[labelGroup])
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (r *Runtime) deleteTask(ctx context.Context, id, group string) error {
+	life := r.groups.life(group)
 	life.Lock()
 	defer life.Unlock()
-	if _, err := task.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
-		return err
+	_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // discard removes what there is of a container beside its record: its snapshot and its files.

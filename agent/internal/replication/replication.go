@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,6 +56,8 @@ const (
 	handOver     = 2 * time.Second        // for a write to reach two peers before the command says done anyway
 	exchangeTime = 10 * time.Second       // for one message and its answer
 	settle       = 250 * time.Millisecond // a digest that differs for less is a change still under way
+	hurry        = handOver / 3           // for a peer to take a write before another one is asked as well
+	saveAgain    = 5 * time.Second        // after the disk has failed
 	maxTalks     = 4                      // exchanges at a time that this node begins
 )
 
@@ -99,14 +102,18 @@ func (r *Replicator) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error {
+		var again <-chan time.Time // set while the last save has failed
 		for {
 			select {
 			case <-ctx.Done():
-				return nil
+				return r.save() // what the last moment brought
 			case <-dirty:
+			case <-again:
 			}
+			again = nil
 			if err := r.save(); err != nil {
-				r.cfg.Log.Error("the state is not on disk", "error", err)
+				r.cfg.Log.Error("the state is not on disk", "error", err, "again in", saveAgain)
+				again = time.After(saveAgain)
 			}
 			// A card that hates writes gets one for a burst of changes.
 			select {
@@ -150,7 +157,8 @@ func (r *Replicator) Write(ctx context.Context, keys ...string) (Held, error) {
 	ctx, cancel := context.WithTimeout(ctx, handOver)
 	defer cancel()
 	held := Held{Holders: 1, Wanted: 1 + wanted}
-	// Two at a time; the next peer takes the place of one that does not answer.
+	// Two at a time; another peer is asked instead of one that fails, and besides one that lets us wait: it may have
+	// lost its power a moment ago.
 	answers := make(chan error)
 	under := 0
 	next := func() {
@@ -171,13 +179,23 @@ func (r *Replicator) Write(ctx context.Context, keys ...string) (Held, error) {
 	for range wanted {
 		next()
 	}
-	for under > 0 {
-		err := <-answers // send ends with ctx at the latest
-		under--
-		if err == nil {
-			held.Holders++
-		} else if ctx.Err() == nil {
+	waiting := time.NewTicker(hurry)
+	defer waiting.Stop()
+	for under > 0 { // send ends with ctx at the latest
+		select {
+		case <-waiting.C:
 			next()
+		case err := <-answers:
+			under--
+			switch {
+			case err == nil:
+				held.Holders++
+				if held.Holders == held.Wanted {
+					cancel()
+				}
+			case ctx.Err() == nil:
+				next()
+			}
 		}
 	}
 	return held, nil
@@ -330,16 +348,16 @@ func (r *Replicator) Receive(from string, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, record := range outcome.Changed {
-		if cluster.Persistent(record.Key) {
-			if err := r.save(); err != nil {
-				return nil, fmt.Errorf("save: %w", err)
-			}
-			break
+	// Also if nothing changed: the gossip may have brought the same a moment ago, and it is not on disk yet.
+	if slices.ContainsFunc(slices.Concat(m.Records, outcome.Changed), persistent) {
+		if err := r.save(); err != nil {
+			return nil, fmt.Errorf("save: %w", err)
 		}
 	}
 	return answer.Encode(), nil
 }
+
+func persistent(r state.Record) bool { return cluster.Persistent(r.Key) }
 
 // follow does what an outcome asks for.
 func (r *Replicator) follow(o state.Outcome) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
@@ -39,6 +40,8 @@ type Member struct {
 	Members func() (changed <-chan struct{}, cancel func())
 	Images  Images
 	Token   string
+
+	creating sync.Mutex // of services: a check and its write
 }
 
 // Node is what the API needs of the node itself, cluster or not.

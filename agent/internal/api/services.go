@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,24 +64,34 @@ func createService(m *Member, r *http.Request) (any, error) {
 	if err := resolve(ctx, m, v, &spec); err != nil {
 		return nil, err
 	}
-	// Anything may have happened while the registry was asked.
-	v = m.View()
-	if err := admissible(v, spec); err != nil {
+	// Anything may have happened while the registry was asked. From here on one at a time: two services must not both
+	// find the same port free.
+	m.creating.Lock()
+	s, err := admit(m, spec)
+	m.creating.Unlock()
+	if err != nil {
 		return nil, err
+	}
+	return m.write(r, s.ID, cluster.ServiceKey(spec.Name))
+}
+
+// admit puts the service into the state if nothing speaks against it.
+func admit(m *Member, spec cluster.Spec) (cluster.Service, error) {
+	v := m.View()
+	if err := admissible(v, spec); err != nil {
+		return cluster.Service{}, err
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	s := cluster.Service{ID: newID(), Spec: spec, SpecVersion: 1, VirtualIP: virtualIP(v, spec.Name), CreatedAt: now, UpdatedAt: now}
 	raw, err := json.Marshal(s)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	key := cluster.ServiceKey(spec.Name)
-	if _, err := m.Store.PutIf(key, state.Version{}, raw); errors.Is(err, state.ErrConflict) {
-		return nil, conflict("service %s exists already", spec.Name)
-	} else if err != nil {
-		return nil, err
+	_, err = m.Store.PutIf(cluster.ServiceKey(spec.Name), state.Version{}, raw)
+	if errors.Is(err, state.ErrConflict) {
+		err = conflict("service %s exists already", spec.Name)
 	}
-	return m.write(r, s.ID, key)
+	return s, err
 }
 
 // admissible checks all that can be checked without asking anyone.
@@ -111,7 +122,7 @@ func resolve(ctx context.Context, m *Member, v view.View, spec *cluster.Spec) er
 	var have []string
 	for _, member := range v.Members {
 		report, ok := v.Reports[member.ID]
-		if !ok {
+		if !ok || report.Node.Platform.OS == "" || member.Condition == cluster.Left {
 			continue
 		}
 		for _, p := range c.Platforms {
@@ -119,7 +130,7 @@ func resolve(ctx context.Context, m *Member, v view.View, spec *cluster.Spec) er
 				return nil
 			}
 		}
-		if text := report.Node.Platform.String(); !strings.Contains(strings.Join(have, " "), text) {
+		if text := report.Node.Platform.String(); !slices.Contains(have, text) {
 			have = append(have, text)
 		}
 	}

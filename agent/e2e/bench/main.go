@@ -1,0 +1,129 @@
+// Command bench measures the figures that piswarm promises, on a lab of three virtual Pis, and prints each beside its
+// target. It judges and does not enforce: a missed target is a line in a table, and only a figure that could not be
+// measured makes it fail. It owns the lab that it starts and the file that it writes, and touches nothing else.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/trust"
+)
+
+// section measures what belongs together.
+type section struct {
+	name    string
+	limit   time.Duration
+	measure func(context.Context, *shelf) ([]figure, error)
+}
+
+var sections = []section{
+	{"idle", 5 * time.Minute, measureIdle},
+	{"replace", 5 * time.Minute, measureReplacement},
+	{"scale", 10 * time.Minute, measureScale},
+	{"traffic", 5 * time.Minute, measureTraffic},
+	{"powercut", 10 * time.Minute, measurePowerCut},
+}
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == bareCommand {
+		if err := serveBare(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: bare client:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	out := flag.String("o", "bench.json", "write the figures to `FILE`")
+	build := flag.String("build", "build", "`directory` of the built programs and the greeter image")
+	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, idle, replace, scale, traffic, powercut")
+	flag.Parse()
+	wanted := func(name string) bool {
+		return *only == "" || strings.Contains(","+*only+",", ","+name+",")
+	}
+	var all []figure
+	if wanted("binary") {
+		found, err := measureBinaries(*build)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	found, err := measureLab(ctx, *build, wanted)
+	all = append(all, found...)
+	// What was measured before something went wrong is worth keeping.
+	printTable(os.Stdout, all)
+	if writeErr := writeJSON(*out, all); err == nil {
+		err = writeErr
+	}
+	return err
+}
+
+func measureLab(ctx context.Context, build string, wanted func(string) bool) (all []figure, err error) {
+	var todo []section
+	for _, s := range sections {
+		if wanted(s.name) {
+			todo = append(todo, s)
+		}
+	}
+	if len(todo) == 0 {
+		return nil, nil
+	}
+	progress("three virtual Pis are switched on")
+	shelf, err := newShelf(ctx, build, trust.NewSecret().Token())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closeErr := shelf.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	for _, s := range todo {
+		found, err := shelf.measure(ctx, s)
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", s.name, err)
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// measure runs one section and notes with its figures whether the machine was quiet enough to judge by them.
+func (s *shelf) measure(ctx context.Context, part section) ([]figure, error) {
+	ctx, cancel := context.WithTimeout(ctx, part.limit)
+	defer cancel()
+	progress("%s", part.name)
+	before := freeShare()
+	found, err := part.measure(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	free := min(before, freeShare())
+	for i := range found {
+		found[i].judge()
+		if free < calm {
+			found[i].Busy = true
+			found[i].Note = join(found[i].Note, fmt.Sprintf("machine too busy to judge: a program got %.0f %% of the processors", 100*free))
+		}
+	}
+	return found, s.clear(ctx)
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}

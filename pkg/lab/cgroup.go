@@ -145,11 +145,12 @@ func (c *cgroups) target(t *Target) {
 	}
 }
 
-// remove removes a host's cgroups. Its processes have ended.
+// remove removes a host's cgroups. Its processes have ended; a thread that is just entering or leaving it is about to
+// find that out.
 func (c *cgroups) remove(host string) error {
 	var errs []error
 	for _, h := range c.all {
-		errs = append(errs, removeCgroup(filepath.Join(h.dir, host)))
+		errs = append(errs, removeCgroup(filepath.Join(h.dir, host), false))
 	}
 	return errors.Join(errs...)
 }
@@ -196,17 +197,17 @@ func inheritCpuset(dir string) error {
 // cgroupEnd is how long killed processes may take to leave their cgroup.
 const cgroupEnd = 10 * time.Second
 
-// removeCgroup kills what is left in a cgroup and removes it with all below it.
-func removeCgroup(dir string) error {
+// removeCgroup removes a cgroup with all below it. It waits for the members to end, or kills them.
+func removeCgroup(dir string, kill bool) error {
 	for deadline := time.Now().Add(cgroupEnd); ; time.Sleep(10 * time.Millisecond) {
-		err := tryRemoveCgroup(dir)
+		err := tryRemoveCgroup(dir, kill)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 	}
 }
 
-func tryRemoveCgroup(dir string) error {
+func tryRemoveCgroup(dir string, kill bool) error {
 	var groups []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -221,20 +222,28 @@ func tryRemoveCgroup(dir string) error {
 		return err
 	}
 	for _, group := range slices.Backward(groups) {
-		members, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, member := range strings.Fields(string(members)) {
-			// This process itself is among them while a thread of its own waits for a command on the host. The
-			// command dies, the thread leaves, and the next try finds the group empty.
-			if pid, err := strconv.Atoi(member); err == nil && pid > 0 && pid != os.Getpid() {
-				// It may have ended by itself.
-				_ = syscall.Kill(pid, syscall.SIGKILL)
+		if kill {
+			if err := killMembers(group); err != nil {
+				return err
 			}
 		}
 		if err := syscall.Rmdir(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the cgroup %s: %w", group, err)
+		}
+	}
+	return nil
+}
+
+func killMembers(group string) error {
+	members, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, member := range strings.Fields(string(members)) {
+		// This process may be among them, with a thread that is just entering the host or leaving it.
+		if pid, err := strconv.Atoi(member); err == nil && pid > 0 && pid != os.Getpid() {
+			// It may have ended by itself.
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	return nil

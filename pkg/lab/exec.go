@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -51,26 +49,19 @@ func (t Target) Exec(ctx context.Context, argv []string, stdio Stdio) (code int,
 		return -1, errors.New("no command given")
 	}
 	err = onOwnThread(func() error {
-		// A v2 tree has no place for a single thread: the command itself starts in the host's group, which has to be
-		// opened while this machine's file system is in sight.
-		var cgroup2 *os.File
-		if t.Cgroup2 != "" {
-			if cgroup2, err = os.Open(t.Cgroup2); err != nil {
-				return err
-			}
-			defer cgroup2.Close()
-		}
-		if err := t.enter(); err != nil {
+		e, err := t.enter()
+		if err != nil {
 			return fmt.Errorf("enter %s: %w", t.Name, err)
 		}
-		code, err = t.run(ctx, argv, stdio, cgroup2)
+		defer e.close()
+		code, err = t.run(ctx, argv, stdio, e)
 		return err
 	})
 	return code, err
 }
 
 // run starts the command from the calling thread, which has entered the host, and waits for its end.
-func (t Target) run(ctx context.Context, argv []string, stdio Stdio, cgroup2 *os.File) (int, error) {
+func (t Target) run(ctx context.Context, argv []string, stdio Stdio, e *entry) (int, error) {
 	program, err := lookPath(argv[0])
 	if err != nil {
 		if stdio.Err != nil {
@@ -99,70 +90,22 @@ func (t Target) run(ctx context.Context, argv []string, stdio Stdio, cgroup2 *os
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 		cmd.WaitDelay = killAfter
 	}
-	if cgroup2 != nil {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(cgroup2.Fd())
+	if e.cgroup2 != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(e.cgroup2.Fd())
 	}
-	err = cmd.Run()
-	if cmd.ProcessState == nil {
+	if err := cmd.Start(); err != nil {
 		return -1, err
+	}
+	left := e.leaveCgroups()
+	// What is wrong with the command's end stands in its state.
+	_ = cmd.Wait()
+	if left != nil {
+		return -1, left
 	}
 	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
 		return 128 + int(status.Signal()), ctx.Err()
 	}
 	return cmd.ProcessState.ExitCode(), ctx.Err()
-}
-
-// enter moves the calling thread into the host. The thread is of no other use afterwards.
-func (t Target) enter() error {
-	for _, dir := range t.Cgroups {
-		// 0 is the calling thread.
-		if err := os.WriteFile(filepath.Join(dir, "tasks"), []byte("0"), 0); err != nil {
-			return err
-		}
-	}
-	fd, err := t.open()
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	// A thread that shares its root directory with others may not change the mount namespace.
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Setns(fd, namespaces|unix.CLONE_NEWCGROUP); err != nil {
-		return fmt.Errorf("setns: %w", err)
-	}
-	return nil
-}
-
-// open returns a pidfd of the host's init.
-func (t Target) open() (int, error) {
-	fd, err := unix.PidfdOpen(t.PID, 0)
-	if err != nil {
-		return -1, fmt.Errorf("process %d: %w", t.PID, err)
-	}
-	start, err := startTime(t.PID)
-	if err != nil || start != t.Start {
-		unix.Close(fd)
-		return -1, fmt.Errorf("%s is off", t.Name)
-	}
-	return fd, nil
-}
-
-// startTime is the 22nd field of a process's stat: ticks since the machine's boot.
-func startTime(pid int) (start uint64, err error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The second field, the program's name, is in parentheses and may hold anything.
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("process %d: unreadable stat", pid)
-	}
-	_, err = fmt.Sscan(fields[19], &start)
-	return start, err
 }
 
 // lookPath finds a program on the host that the calling thread is in. It differs from exec.LookPath in the search
@@ -213,21 +156,4 @@ func (l *Lab) Dial(ctx context.Context, from, network, address string) (conn net
 		return err
 	})
 	return conn, err
-}
-
-// onOwnThread runs f on a thread that does not outlive it, so that f may move that thread to other namespaces.
-func onOwnThread(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		// The process's first thread never ends, and it is what /proc/self shows of the process. While it is
-		// locked here, a further goroutine is certain to get another.
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			done <- onOwnThread(f)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }

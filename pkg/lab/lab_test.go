@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -115,6 +116,50 @@ func TestExec(t *testing.T) {
 		if path := strings.SplitN(strings.TrimSpace(line), ":", 3)[2]; path != "/" && path != "/"+initGroup {
 			t.Errorf("cgroup of a command: %s", line)
 		}
+	}
+}
+
+// TestExecThroughPowerCut runs a command on a host that loses its power: the command dies, the one who waits for it
+// does not, for while it waits it is no part of the host.
+func TestExecThroughPowerCut(t *testing.T) {
+	l := startLab(t, 1)
+	out, w := io.Pipe()
+	type end struct {
+		code int
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		code, err := l.Exec(context.Background(), "pi1", []string{"sh", "-c", "echo on; sleep 1000"}, Stdio{Out: w})
+		ended <- end{code, err}
+	}()
+	if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	mine := func() bool {
+		groups, err := filepath.Glob("/proc/self/task/*/cgroup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range groups {
+			if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), "piswarm-lab-") {
+				return true
+			}
+		}
+		return false
+	}
+	// It leaves just after the command has begun.
+	eventually(t, "no thread of the owner is in a cgroup of the lab", func() bool { return !mine() })
+	if err := l.PowerOff("pi1"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-ended:
+		if got.code != 128+9 || got.err != nil {
+			t.Errorf("code %d, error %v", got.code, got.err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the command did not end")
 	}
 }
 

@@ -118,7 +118,7 @@ func sweep(d *os.File) error {
 	}
 	var errs []error
 	for _, group := range left.Cgroups {
-		errs = append(errs, removeCgroup(group))
+		errs = append(errs, removeCgroup(group, true))
 	}
 	// The directory goes last, so that an unfinished sweep can be done again.
 	if err := errors.Join(errs...); err != nil {

@@ -55,7 +55,9 @@ func (r *Runtime) Events(ctx context.Context) <-chan Event {
 			if confirmed {
 				pause = firstPause
 			}
-			r.cfg.Log.Info("events of containerd end, subscribing again", "pause", pause, "error", err)
+			if pause == firstPause { // once for each time that containerd is away
+				r.cfg.Log.Warn("events of containerd end, subscribing until it is back", "error", err)
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(pause):

@@ -68,7 +68,6 @@ func (r *Runtime) pull(ctx context.Context, ref imageRef, req PullRequest, progr
 		return r.explain(ctx, err)
 	}
 	sources := req.Sources[:min(len(req.Sources), maxSources)]
-	var errs []error
 	// A source may be gone, which the transfer itself goes around, or have a bad disk and give wrong bytes, which
 	// is only known when they are all here. Then the next attempt leaves it out.
 	for {
@@ -87,9 +86,11 @@ func (r *Runtime) pull(ctx context.Context, ref imageRef, req PullRequest, progr
 		if strings.Contains(err.Error(), "no match for platform") {
 			return rejectf("the image has nothing for %s", r.platformName())
 		}
-		errs = append(errs, err, r.dropSpoiled(ctx))
+		if err := r.dropSpoiled(ctx); err != nil {
+			return r.explain(ctx, err)
+		}
 		if len(sources) == 0 || len(sources) == 1 && !req.Registry {
-			return r.pullError(req, errors.Join(errs...))
+			return r.pullError(req, err)
 		}
 		r.cfg.Log.Info("pull goes on without a member", "image", req.Ref, "member", sources[0].Name, "error", err)
 		sources = sources[1:]

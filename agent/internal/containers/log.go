@@ -26,12 +26,15 @@ func (r *Runtime) Log(id string) (io.ReadCloser, error) {
 	return &logReader{f: f}, nil
 }
 
-// logReader reads a file that has a growing hole at its beginning (see trimLog).
+// logReader reads a file that has a growing hole at its beginning (see trimLog). It prefers to end each read at
+// the end of a line, so that a reader whom the hole overtakes is not left with half of one.
 type logReader struct {
 	f   *os.File
 	pos int64
 	// torn is set where the hole overtook the reader: what follows begins in the middle of a line.
 	torn bool
+	// open is set while what was read last is a line without its end.
+	open bool
 }
 
 func (l *logReader) Close() error { return l.f.Close() }
@@ -44,6 +47,11 @@ func (l *logReader) Read(p []byte) (int, error) {
 		if err := l.skipHole(); err != nil {
 			return 0, err
 		}
+		if l.torn && l.open {
+			l.open = false
+			p[0] = '\n'
+			return 1, nil
+		}
 		n, err := l.f.ReadAt(p, l.pos)
 		if n == 0 {
 			return 0, err
@@ -53,16 +61,22 @@ func (l *logReader) Read(p []byte) (int, error) {
 		if err := l.skipHole(); err == nil && l.pos != start {
 			continue
 		}
-		l.pos += int64(n)
-		if !l.torn {
-			return n, nil
+		if last := bytes.LastIndexByte(p[:n], '\n'); last >= 0 {
+			n = last + 1
 		}
-		if i := bytes.IndexByte(p[:n], '\n'); i >= 0 {
+		l.pos += int64(n)
+		if l.torn {
+			i := bytes.IndexByte(p[:n], '\n')
+			if i < 0 {
+				continue
+			}
 			l.torn = false
-			if n = copy(p, p[i+1:n]); n > 0 {
-				return n, nil
+			if n = copy(p, p[i+1:n]); n == 0 {
+				continue
 			}
 		}
+		l.open = p[n-1] != '\n'
+		return n, nil
 	}
 }
 

@@ -6,24 +6,24 @@
 // containerd, network for netlink) and the socket that people talk to (api). membership.go decides whether the node
 // is in a cluster; while it is, session.go runs everything that makes it a member:
 //
-//	         mDNS            serf gossip         TLS node API
-//	       discovery           gossip            peers, api
-//	           │                 │                   │
-//	           └── addresses ────┤            ┌──────┘
-//	                             │ members    │ messages
-//	                             ▼            ▼
-//	                      ┌─ replication ── pkg/state ── snapshot (disk)
-//	                      │        │
-//	                      │      view        what this node knows, in the words of pkg/cluster
-//	                      │        │
-//	          ┌───────────┴──┬─────┴──────┬──────────────┐
-//	        leader         worker      ingress          api
-//	   pkg/scheduler          │     pkg/loadbalance   pkg/client's types
-//	        │                 │           │
-//	      plans        containers,    network, firewall, dns
-//	                   network
-//	                       │
-//	                     report
+//	      mDNS            serf gossip         TLS node API
+//	    discovery           gossip            peers, api
+//	        │                 │                   │
+//	        └── addresses ────┤            ┌──────┘
+//	                          │ members    │ messages
+//	                          ▼            ▼
+//	                   ┌─ replication ── pkg/state ── snapshot (disk)
+//	                   │        │
+//	                   │      view        what this node knows, in the words of pkg/cluster
+//	                   │        │
+//	       ┌───────────┴──┬─────┴──────┬──────────────┐
+//	     leader         worker      ingress          api
+//	pkg/scheduler          │     pkg/loadbalance   pkg/client's types
+//	     │                 │           │
+//	   plans        containers,    network, firewall, dns
+//	                network
+//	                    │
+//	                  report
 //
 // A user's command becomes a record (service/NAME) on whichever node it was typed. Replication saves it, hands it to
 // two more nodes and gossips it. The leader, which every node computes alone, answers with a plan. Each node's worker

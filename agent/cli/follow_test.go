@@ -209,8 +209,10 @@ func TestFollowsEvents(t *testing.T) {
 	follow.pace.settle = 0
 	ended := make(chan error)
 	go func() { ended <- follow.run(t.Context()) }()
-	if !f.awaitRead(t) || !f.awaitRead(t) {
-		t.Fatal("not read once at the start and once when the stream of events was open")
+	for _, when := range []string{"at the start", "when the stream of events was open"} {
+		if !f.awaitRead(t) {
+			t.Fatalf("not read %s", when)
+		}
 	}
 	f.change(func() { f.tasks = []client.Task{greeter(1, "pi1", cluster.Starting, "")} })
 	f.awaitRead(t)

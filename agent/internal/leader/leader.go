@@ -38,11 +38,13 @@ type Leader struct {
 	started time.Time
 	seen    map[string]bool // nodes that were ready at some time since the start
 	led     bool
+	purged  time.Time // when tombstones were dropped last
 }
 
 // New returns the loop; the boot grace begins now.
 func New(cfg Config) *Leader {
-	return &Leader{cfg: cfg, started: time.Now(), seen: map[string]bool{}}
+	now := time.Now()
+	return &Leader{cfg: cfg, started: now, purged: now, seen: map[string]bool{}}
 }
 
 // Run places work until ctx ends.
@@ -92,10 +94,25 @@ func (l *Leader) pass(context.Context) error {
 	if len(keys) > 0 {
 		errs = append(errs, l.cfg.Publish(keys...))
 	}
-	if purged := l.cfg.Store.RaiseHorizon(); len(purged) > 0 {
-		l.cfg.Log.Debug("every node has acknowledged removed records", "records", len(purged))
-	}
+	errs = append(errs, l.purge())
 	return errors.Join(errs...)
+}
+
+// purgeEvery is how often tombstones that every node has acknowledged are dropped, and how long after its start an
+// agent waits for that: two groups of new nodes that meet only after one has dropped some would lose records.
+const purgeEvery = 10 * time.Minute
+
+func (l *Leader) purge() error {
+	if time.Since(l.purged) < purgeEvery {
+		return nil
+	}
+	l.purged = time.Now()
+	purged := l.cfg.Store.RaiseHorizon()
+	if len(purged) == 0 {
+		return nil
+	}
+	l.cfg.Log.Debug("every node has acknowledged removed records", "records", len(purged))
+	return l.cfg.Publish(purged[0].Key) // saved; there is nothing of it to gossip, the others learn the horizon
 }
 
 // input tells the scheduler what this node knows.

@@ -275,7 +275,13 @@ func TestLabelsComeAndGo(t *testing.T) {
 
 // Of many services that want one port at once, one gets it.
 func TestOnePortAtOnce(t *testing.T) {
-	_, server := start(t)
+	n, server := start(t)
+	look := n.View
+	n.View = func() view.View { // so that all of them look before the first one writes
+		v := look()
+		time.Sleep(5 * time.Millisecond)
+		return v
+	}
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	count := map[int]int{}

@@ -95,6 +95,26 @@ func TestPassAppliesOnce(t *testing.T) {
 	})
 }
 
+// What failed half way may have changed something: even the former wish has to be applied again.
+func TestPassAppliesTheFormerAfterAnError(t *testing.T) {
+	v := shelf()
+	i, n := build(t, &v)
+	if _, err := pass(i, n); err != nil {
+		t.Fatal(err)
+	}
+	former := v.Reports["n3"].Node.Subnet
+	describe(v, "n3", func(d *cluster.Description) { d.Subnet = "10.77.9.0/24" })
+	n.fail["network"] = errors.New("broken")
+	if _, err := pass(i, n); err == nil {
+		t.Error("no error")
+	}
+	n.fail["network"] = nil
+	describe(v, "n3", func(d *cluster.Description) { d.Subnet = former })
+	if calls, err := pass(i, n); err != nil || !slices.Contains(calls, "network") {
+		t.Errorf("calls %v, error %v", calls, err)
+	}
+}
+
 func TestPassTriesAgain(t *testing.T) {
 	for what, ready := range map[string]bool{"network": false, "firewall": false, "tune": true} {
 		t.Run(what, func(t *testing.T) {

@@ -313,6 +313,7 @@ func TestDiskErrors(t *testing.T) {
 			}
 		}
 		// When there is room again, it is saved without any other change.
+		time.Sleep(time.Second) // nothing new comes any more
 		b.fill(nil)
 		time.Sleep(saveAgain + time.Second)
 		synctest.Wait()

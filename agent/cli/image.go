@@ -24,12 +24,13 @@ func newImageCommand(a *app) *cobra.Command {
 type imageProgress struct {
 	app    *app
 	screen *screen // nil when stdout is not a terminal
+	named  map[string]bool
 	last   string
 	drawn  time.Time
 }
 
 func newImageProgress(a *app) *imageProgress {
-	return &imageProgress{app: a, screen: newScreen(a.stdout)}
+	return &imageProgress{app: a, screen: newScreen(a.stdout), named: map[string]bool{}}
 }
 
 // redrawPause keeps a fast stream of steps from costing more than what it shows.
@@ -37,9 +38,10 @@ const redrawPause = 100 * time.Millisecond
 
 func (p *imageProgress) step(step client.Progress) {
 	if p.screen == nil {
-		if step.Message != "" && step.Message != p.last {
+		// Sending and loading go on side by side: each is named once, not at every turn from one to the other.
+		if step.Message != "" && !p.named[step.Message] {
 			fmt.Fprintln(p.app.stdout, oneLine(step.Message))
-			p.last = step.Message
+			p.named[step.Message] = true
 		}
 		return
 	}

@@ -11,7 +11,8 @@ need containerd containerd
 need runc runc
 need iptables iptables
 need ip iproute2
-need nsenter util-linux
+need setpriv util-linux
+need pgrep procps
 need curl curl
 need wrk wrk
 need git git

@@ -15,12 +15,14 @@ type figure struct {
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
 	// Target is the most that Value may be, or with AtLeast the least. Without one the figure only informs.
-	Target  *float64  `json:"target"`
-	AtLeast bool      `json:"atLeast,omitempty"`
-	OK      *bool     `json:"ok"`
-	Busy    bool      `json:"busy,omitempty"` // the machine had other work, so OK says little
+	Target  *float64 `json:"target"`
+	AtLeast bool     `json:"atLeast,omitempty"`
+	OK      *bool    `json:"ok"`
+	// Busy says that the machine had other work, and that the figure, which depends on that, says little.
+	Busy    bool      `json:"busy,omitempty"`
 	Samples []float64 `json:"samples"`
 	Note    string    `json:"note,omitempty"`
+	steady  bool      // other work of the machine does not change it
 }
 
 func (f *figure) judge() {

@@ -37,12 +37,12 @@ func measureIdle(ctx context.Context, s *shelf) ([]figure, error) {
 	if err := rest(ctx, idleFor); err != nil {
 		return nil, err
 	}
-	written := figure{Name: "idle: bytes written by an agent", Unit: "B", Target: new(0.0)}
-	started := figure{Name: "idle: page faults of processes that it started", Unit: "faults", Target: new(0.0)}
+	written := figure{Name: "idle: bytes written by an agent", Unit: "B", Target: new(0.0), steady: true}
+	started := figure{Name: "idle: page faults of processes that it started", Unit: "faults", Target: new(0.0), steady: true}
 	cpu := figure{Name: "idle: processor time of an agent", Unit: "% of a core", Target: new(1.0)}
-	pss := figure{Name: "idle: memory of an agent, shared pages by share (PSS)", Unit: "MB", Target: new(25.0)}
-	rss := figure{Name: "idle: memory of an agent, shared pages as its own (RSS)", Unit: "MB",
-		Note: "on a Pi nobody shares the program's pages with it"}
+	pss := figure{Name: "idle: memory of an agent, shared pages by share (PSS)", Unit: "MB", Target: new(25.0), steady: true}
+	rss := figure{Name: "idle: memory of an agent, shared pages as its own (RSS)", Unit: "MB", Target: new(25.0), steady: true,
+		Note: "PSS on a Pi, where no other agent shares the program's file"}
 	for _, node := range s.names() {
 		a := before[node]
 		b, err := s.agentUse(node)

@@ -67,6 +67,12 @@ func run(ctx context.Context) error {
 	all = append(all, found...)
 	// What was measured before something went wrong is worth keeping.
 	printTable(os.Stdout, all)
+	for _, f := range all {
+		if f.Busy {
+			fmt.Println("The machine had other work: run this again on a quiet one before a time is believed.")
+			break
+		}
+	}
 	if writeErr := writeJSON(*out, all); err == nil {
 		err = writeErr
 	}
@@ -114,11 +120,14 @@ func (s *shelf) measure(ctx context.Context, part section) ([]figure, error) {
 		return nil, err
 	}
 	free := min(before, freeShare())
+	if free < calm {
+		progress("the machine is too busy to judge by times: a program got %.0f %% of its processors", 100*free)
+	}
 	for i := range found {
 		found[i].judge()
-		if free < calm {
+		if free < calm && !found[i].steady {
 			found[i].Busy = true
-			found[i].Note = join(found[i].Note, fmt.Sprintf("machine too busy to judge: a program got %.0f %% of the processors", 100*free))
+			found[i].Note = join(found[i].Note, fmt.Sprintf("machine busy, %.0f %% of it free", 100*free))
 		}
 	}
 	return found, s.clear(ctx)

@@ -3,8 +3,6 @@ package containers
 import (
 	"slices"
 
-	"github.com/containerd/containerd/v2/pkg/cap"
-
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
@@ -16,12 +14,12 @@ var defaultCapabilities = []string{
 }
 
 // capabilities are the default ones with add and without drop, as docker reads the two: adding ALL and dropping
-// some leaves the rest, dropping ALL and adding some leaves these.
-func capabilities(add, drop []string) []string {
+// some leaves the rest, dropping ALL and adding some leaves these. all are those that ALL stands for.
+func capabilities(add, drop, all []string) []string {
 	var caps []string
 	switch {
 	case slices.Contains(add, cluster.AllCapabilities):
-		caps = cap.Known()
+		caps = slices.Clone(all)
 		add = nil
 	case slices.Contains(drop, cluster.AllCapabilities):
 		drop = nil

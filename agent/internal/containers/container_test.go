@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -116,6 +117,23 @@ func TestPrivilegedContainer(t *testing.T) {
 	if facts["CapEff"] == "00000000a00405fb" {
 		t.Error("it has the default capabilities")
 	}
+	// The same, but for the seccomp profile and the devices, without three of them.
+	some := spec("t2", s.Container.Digest)
+	some.Container.CapAdd, some.Container.CapDrop = []string{"ALL"}, []string{"CAP_NET_RAW", "CAP_MKNOD", "CAP_CHOWN"}
+	other := n.facts(some)
+	expect(t, other, map[string]any{"NoNewPrivs": 1, "Seccomp": 2, "raw socket": false, "mknod": false})
+	if without := hex(t, facts) &^ (1<<13 | 1<<27 | 1<<0); hex(t, other) != without {
+		t.Errorf("all capabilities without three are %x, want %x", hex(t, other), without)
+	}
+}
+
+func hex(t *testing.T, facts map[string]any) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(fmt.Sprint(facts["CapEff"]), 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestMemoryLimitKills(t *testing.T) {

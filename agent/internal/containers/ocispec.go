@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -162,7 +163,12 @@ func setNetwork(l *specs.Linux, netNS string) {
 
 // setPrivileges comes last: the seccomp profile follows from the capabilities.
 func setPrivileges(ctx context.Context, cl *client.Client, c *containers.Container, spec *specs.Spec, cs cluster.Container) error {
-	caps := capabilities(cs.CapAdd, cs.CapDrop)
+	// Not all that there are: this machine may itself be a container, and cannot give what it does not have.
+	all, err := cap.Current()
+	if err != nil {
+		return fmt.Errorf("read the agent's capabilities: %w", err)
+	}
+	caps := capabilities(cs.CapAdd, cs.CapDrop, all)
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}
 	for _, d := range cs.Devices {
 		if err := oci.WithDevices(d.Host, d.Container, d.Permissions)(ctx, cl, c, spec); err != nil {

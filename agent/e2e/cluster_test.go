@@ -199,8 +199,8 @@ func (s *shelf) wantEven(what, answers string, hosts, each int) {
 	}
 }
 
-// curls fetches a URL n times from a host, each time by a connection of its own.
-func (s *shelf) curls(host, url string, n int) string {
+// fetch fetches a URL n times from a host, one after the other, each time by a connection of its own.
+func (s *shelf) fetch(host, url string, n int) string {
 	s.t.Helper()
-	return s.must(host, "curl", "-sS", "--fail", "--max-time", "30", "-H", "Connection: close", fmt.Sprintf("%s?[1-%d]", url, n))
+	return s.must(host, greeter, "get", fmt.Sprint(n), url)
 }

@@ -82,7 +82,7 @@ func TestRegistryAskedOnce(t *testing.T) {
 	}
 	s.piswarm("pi2", "create --name greeters --publish 9000:5000 --replicas 6 192.168.77.2:5000/greeter")
 	s.settled("greeters", 6)
-	s.wantEven("after the pull", s.curls("laptop", "http://pi1:9000/", 12), 6, 2)
+	s.wantEven("after the pull", s.fetch("laptop", "http://pi1:9000/", 12), 6, 2)
 
 	blobs := map[string]int{}
 	for len(lines) > 0 {

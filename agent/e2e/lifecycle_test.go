@@ -28,7 +28,7 @@ func TestKilledContainerComesBack(t *testing.T) {
 		s.eventually(10*time.Second, "3/3 again", func() bool { return s.running("pi2", "greeters") == 3 })
 	}
 	s.settled("greeters", 3)
-	s.wantEven("after the kills", s.curls("laptop", "http://pi2:9000/", 30), 3, 10)
+	s.wantEven("after the kills", s.fetch("laptop", "http://pi2:9000/", 30), 3, 10)
 }
 
 // TestAgentKilled: containers keep their processes and no request of a running load fails.
@@ -74,7 +74,7 @@ func TestPowerOff(t *testing.T) {
 		return len(s.tasks("pi3", "greeters")) == 3 && s.running("pi3", "greeters") == 3
 	})
 	s.settled("greeters", 3)
-	s.wantEven("pi3 after its return", s.curls("laptop", "http://pi3:9000/", 30), 3, 10)
+	s.wantEven("pi3 after its return", s.fetch("laptop", "http://pi3:9000/", 30), 3, 10)
 }
 
 // TestAllPowerOff: after a power cut of the whole shelf everything is back by itself.

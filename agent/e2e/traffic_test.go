@@ -22,10 +22,10 @@ func TestExactRoundRobin(t *testing.T) {
 	s.settled("greeters", 4)
 
 	for _, node := range []string{"pi1", "pi2", "pi3"} {
-		s.wantEven("laptop to "+node, s.curls("laptop", "http://"+node+":9000/", 400), 4, 100)
+		s.wantEven("laptop to "+node, s.fetch("laptop", "http://"+node+":9000/", 400), 4, 100)
 	}
-	s.wantEven("localhost", s.curls("pi1", "http://localhost:9000/", 400), 4, 100)
-	s.wantEven("own address", s.curls("pi2", "http://192.168.77.12:9000/", 400), 4, 100)
+	s.wantEven("localhost", s.fetch("pi1", "http://localhost:9000/", 400), 4, 100)
+	s.wantEven("own address", s.fetch("pi2", "http://192.168.77.12:9000/", 400), 4, 100)
 	for i, task := range s.tasks("pi1", "greeters") {
 		inside := func(n int, url string) string {
 			return s.must(task.Node, "ctr", "-n", "piswarm", "task", "exec", "--exec-id", fmt.Sprintf("get%d%d", i, len(url)), task.ID,
@@ -38,8 +38,8 @@ func TestExactRoundRobin(t *testing.T) {
 
 	// The client's address is kept, for a task on the node asked and for those on others.
 	for _, node := range []string{"pi1", "pi2"} {
-		s.wantEven("whoami by "+node, s.curls("laptop", "http://"+node+":9000/whoami", 40), 1, 40)
-		if answer := s.curls("laptop", "http://"+node+":9000/whoami", 1); strings.TrimSpace(answer) != "192.168.77.2" {
+		s.wantEven("whoami by "+node, s.fetch("laptop", "http://"+node+":9000/whoami", 40), 1, 40)
+		if answer := s.fetch("laptop", "http://"+node+":9000/whoami", 1); strings.TrimSpace(answer) != "192.168.77.2" {
 			t.Errorf("a task takes the laptop for %q", answer)
 		}
 	}

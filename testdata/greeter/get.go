@@ -24,7 +24,7 @@ func get(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Timeout: answerTime, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: answerTime, Transport: &http.Transport{}}
 	for i := range n {
 		if target.Scheme == "udp" {
 			err = ask(target.Host, firstPort+i, out)
@@ -55,6 +55,9 @@ func fetch(client *http.Client, address string, out io.Writer) error {
 		return fmt.Errorf("%s: %s", address, answer.Status)
 	}
 	_, err = io.Copy(out, io.LimitReader(answer.Body, 1<<20))
+	// The client ends the connection, and so keeps its port from being used again for a while. A port that comes
+	// back too soon by way of another node meets the memory of the old connection in the container.
+	client.CloseIdleConnections()
 	return err
 }
 

@@ -3,10 +3,13 @@ package agent
 import (
 	"context"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/containers"
 	"github.com/piswarm/piswarm/agent/internal/peers"
 	"github.com/piswarm/piswarm/pkg/cluster"
+	"github.com/piswarm/piswarm/pkg/state"
 )
 
 // images joins this node's images with what the reports say of the others'.
@@ -14,8 +17,43 @@ type images struct{ s *session }
 
 // Load reads an archive.
 func (i *images) Load(ctx context.Context, archive io.Reader) ([]cluster.Image, error) {
-	defer i.s.worker.ImagesChanged()
-	return i.s.agent.runtime.Load(ctx, archive)
+	loaded, err := i.s.agent.runtime.Load(ctx, archive)
+	i.s.worker.ImagesChanged()
+	if err == nil {
+		i.tell(ctx, loaded)
+	}
+	return loaded, err
+}
+
+// tellLimit bounds how long a load or pull waits for the others to know of it. They learn of it later all the same.
+const tellLimit = 3 * time.Second
+
+// tell waits until this node's report names the images and hands it to other nodes, so that the next command may be
+// typed on another node at once.
+func (i *images) tell(ctx context.Context, brought []cluster.Image) {
+	ctx, cancel := context.WithTimeout(ctx, tellLimit)
+	defer cancel()
+	reported, cancelWatch := i.s.store.Watch(state.Kinds(cluster.KindReport))
+	defer cancelWatch()
+	for !holdAll(i.s.reader.View().Reports[i.s.store.Self()].Images, brought) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reported:
+		}
+	}
+	if _, err := i.s.state.Write(ctx, cluster.ReportKey(i.s.store.Self())); err != nil {
+		i.s.log.Debug("tell others of new images", "error", err)
+	}
+}
+
+func holdAll(held, wanted []cluster.Image) bool {
+	for _, w := range wanted {
+		if !slices.ContainsFunc(held, func(h cluster.Image) bool { return h.Name == w.Name && h.Digest == w.Digest }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Pull fetches what the registry has now under the name.
@@ -24,14 +62,19 @@ func (i *images) Pull(ctx context.Context, ref string, progress func(done, total
 	if err != nil {
 		return nil, err
 	}
-	defer i.s.worker.ImagesChanged()
 	err = i.s.agent.runtime.Pull(ctx, containers.PullRequest{
 		Ref: found.Name, Digest: found.Digest, Sources: i.sources(found.Digest), Registry: true, Progress: progress,
 	})
+	if err == nil { // what the name meant before keeps its bytes, and loses the name
+		err = i.s.agent.runtime.Tag(ctx, found.Name, found.Digest)
+	}
+	i.s.worker.ImagesChanged()
 	if err != nil {
 		return nil, err
 	}
-	return []cluster.Image{{Name: found.Name, Digest: found.Digest}}, nil
+	pulled := []cluster.Image{{Name: found.Name, Digest: found.Digest}}
+	i.tell(ctx, pulled)
+	return pulled, nil
 }
 
 // Resolve finds out what a reference means.

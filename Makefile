@@ -18,7 +18,7 @@ demo: setup build greeter ## three virtual Pis serve the greeters
 test: lint test-unit test-e2e ## everything that CI runs
 
 test-unit: setup ## every package but the whole clusters, with the race detector
-	$(GO) test -race -timeout 15m $$($(GO) list ./... ./testdata/greeter/... | grep -v /agent/e2e)
+	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... | grep -v /agent/e2e)
 
 test-e2e: setup build greeter ## whole clusters of virtual Pis
 	$(GO) test -count=1 -timeout 20m ./agent/e2e/...

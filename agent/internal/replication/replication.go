@@ -253,7 +253,11 @@ func (r *Replicator) Payload() []byte { return appendDigest(nil, r.cfg.Store.Dig
 // at once.
 func (r *Replicator) Acknowledged(peer string, payload []byte) {
 	theirs, rest, err := readDigest(payload)
-	if err != nil || len(rest) > 0 || theirs == r.cfg.Store.Digest() {
+	if err != nil || len(rest) > 0 {
+		return
+	}
+	if theirs == r.cfg.Store.Digest() {
+		r.compared()
 		return
 	}
 	if !r.ask(peer) {
@@ -312,8 +316,11 @@ func (r *Replicator) exchange(ctx context.Context, peer string) {
 		}
 		return
 	}
-	r.once.Do(func() { close(r.synced) })
+	r.compared()
 }
+
+// compared notes that this node has seen what a peer holds, whoever of the two began, and has it all.
+func (r *Replicator) compared() { r.once.Do(func() { close(r.synced) }) }
 
 // send hands one message to a peer and returns its answer.
 func (r *Replicator) send(ctx context.Context, peer string, m state.Message) (state.Message, error) {
@@ -353,6 +360,9 @@ func (r *Replicator) Receive(from string, raw []byte) ([]byte, error) {
 		if err := r.save(); err != nil {
 			return nil, fmt.Errorf("save: %w", err)
 		}
+	}
+	if outcome.Equal {
+		r.compared()
 	}
 	return answer.Encode(), nil
 }

@@ -116,8 +116,19 @@ func (l *lan) acknowledge() {
 	synctest.Wait()
 }
 
-// join makes n nodes, n1 the first, whose loops run until the test ends, and lets them come to one state.
+// join starts n nodes and lets them come to one state.
 func join(t *testing.T, n int) *lan {
+	l := start(t, n)
+	for range 3 {
+		l.acknowledge()
+	}
+	l.equal(t)
+	l.gossiped, l.exchanges = nil, 0
+	return l
+}
+
+// start makes n nodes, n1 the first, whose loops run until the test ends.
+func start(t *testing.T, n int) *lan {
 	l := &lan{nodes: map[string]*node{}}
 	for i := 1; i <= n; i++ {
 		id := fmt.Sprintf("n%d", i)
@@ -141,11 +152,6 @@ func join(t *testing.T, n int) *lan {
 			<-done
 		})
 	}
-	for range 3 {
-		l.acknowledge()
-	}
-	l.equal(t)
-	l.gossiped, l.exchanges = nil, 0
 	return l
 }
 
@@ -174,6 +180,28 @@ func (l *lan) savers(key string) int {
 		}
 	}
 	return count
+}
+
+// TestBothSidesKnowThatTheyCompared: the one that was asked learns it from the next acknowledgement, and does not wait
+// for a difference that may never come.
+func TestBothSidesKnowThatTheyCompared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := start(t, 2)
+		l.nodes["n1"].Greet("n2")
+		synctest.Wait()
+		before := l.exchanges
+		l.acknowledge()
+		if l.exchanges != before {
+			t.Errorf("%d exchanges between equals", l.exchanges-before)
+		}
+		for id, n := range l.nodes {
+			select {
+			case <-n.Synced():
+			default:
+				t.Errorf("%s does not know that it has compared its state", id)
+			}
+		}
+	})
 }
 
 func TestWriteIsHeldByTwoMore(t *testing.T) {

@@ -21,13 +21,13 @@ type createOptions struct {
 	args  []string
 	given func(flag string) bool
 
-	name, mode, strategy, entrypoint, user, workdir, hostname, stopSignal string
-	limitCPU, limitMemory, reserveCPU, reserveMemory                      string
-	replicas, maxPerNode                                                  int
-	publish, env, envFiles, labels, containerLabels, constraints, spread  []string
-	mounts, devices, capAdd, capDrop                                      []string
-	privileged, readOnly                                                  bool
-	stopGracePeriod                                                       time.Duration
+	name, mode, strategy, onPartition, entrypoint, user, workdir, hostname, stopSignal string
+	limitCPU, limitMemory, reserveCPU, reserveMemory                                   string
+	replicas, maxPerNode                                                               int
+	publish, env, envFiles, labels, containerLabels, constraints, spread               []string
+	mounts, devices, capAdd, capDrop                                                   []string
+	privileged, readOnly                                                               bool
+	stopGracePeriod                                                                    time.Duration
 }
 
 func (o *createOptions) addFlags(cmd *cobra.Command) {
@@ -44,6 +44,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.spread, "placement-pref", nil, "spread tasks evenly over a label's values, `spread=node.labels.KEY`")
 	f.IntVar(&o.maxPerNode, "replicas-max-per-node", 0, "largest `number` of tasks on one node (0: no limit)")
 	f.StringVar(&o.strategy, "strategy", string(cluster.Spread), "`strategy`, spread to fill nodes evenly or binpack to fill one after another")
+	f.StringVar(&o.onPartition, "on-partition", string(cluster.RunOnPartition), "what nodes cut off from most others do, `run` it all by themselves or stop it")
 	f.StringVar(&o.limitCPU, "limit-cpu", "", "most `cores` that a task may use, for example 0.5")
 	f.StringVar(&o.limitMemory, "limit-memory", "", "most `memory` that a task may use, for example 64m")
 	f.StringVar(&o.reserveCPU, "reserve-cpu", "", "`cores` kept free for a task")
@@ -62,6 +63,7 @@ func (o *createOptions) addFlags(cmd *cobra.Command) {
 	f.DurationVar(&o.stopGracePeriod, "stop-grace-period", cluster.DefaultStopGracePeriod, "`time` a task has to end before it is killed")
 
 	completeFlag(cmd, "mode", string(cluster.Replicated), string(cluster.Global))
+	completeFlag(cmd, "on-partition", string(cluster.RunOnPartition), string(cluster.StopOnPartition))
 	completeFlag(cmd, "strategy", string(cluster.Spread), string(cluster.Binpack))
 }
 
@@ -74,7 +76,7 @@ func (o *createOptions) spec() (cluster.Spec, error) {
 	if o.stopGracePeriod == 0 {
 		return cluster.Spec{}, fmt.Errorf("--stop-grace-period 0s: give a task some time, for example 1s; --stop-signal KILL ends it at once")
 	}
-	spec := cluster.Spec{Name: o.name, Mode: cluster.Mode(o.mode), Replicas: o.replicas}
+	spec := cluster.Spec{Name: o.name, Mode: cluster.Mode(o.mode), Replicas: o.replicas, OnPartition: cluster.OnPartition(o.onPartition)}
 	if spec.Name == "" {
 		spec.Name = randomName(image)
 	}

@@ -62,7 +62,7 @@ func TestEveryFlagOfCreate(t *testing.T) {
 		"-p", "80:8080", "--publish", "published=53,target=5353,protocol=udp",
 		"-e", "A=1", "--env-file", envFile, "-l", "team=door", "--container-label", "lit",
 		"--constraint", "node.labels.room==kitchen", "--constraint", "node.arch!=arm",
-		"--placement-pref", "spread=node.labels.floor", "--replicas-max-per-node", "2", "--strategy", "binpack",
+		"--placement-pref", "spread=node.labels.floor", "--replicas-max-per-node", "2", "--strategy", "binpack", "--on-partition", "stop",
 		"--limit-cpu", "1.5", "--limit-memory", "64m", "--reserve-cpu", "0.25", "--reserve-memory", "32m",
 		"--mount", "type=bind,source=/srv,target=/srv,readonly", "--device", "/dev/gpiomem:/dev/gpio:rw",
 		"--cap-add", "net_raw", "--cap-drop", "ALL", "--privileged", "--read-only", "-u", "1000:1000", "-w", "/app",
@@ -77,7 +77,7 @@ func TestEveryFlagOfCreate(t *testing.T) {
 		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000},` +
 		`"resources":{"limits":{"memoryBytes":67108864,"nanoCPUs":1500000000},"reservations":{"memoryBytes":33554432,"nanoCPUs":250000000}},` +
 		`"placement":{"constraints":[{"attribute":"node.labels.room","value":"kitchen"},{"attribute":"node.arch","not":true,"value":"arm"}],"spread":["node.labels.floor"],"maxPerNode":2,"strategy":"binpack"},` +
-		`"ports":[{"published":80,"target":8080,"protocol":"tcp","mode":"ingress"},{"published":53,"target":5353,"protocol":"udp","mode":"ingress"}]}`
+		`"ports":[{"published":80,"target":8080,"protocol":"tcp","mode":"ingress"},{"published":53,"target":5353,"protocol":"udp","mode":"ingress"}],"onPartition":"stop"}`
 	if got := f.writes(); len(got) != 1 || got[0] != want {
 		t.Errorf("wrote %s\nwant  %s", got, want)
 	}

@@ -28,3 +28,15 @@ func Leader(members []Member, settings map[string]Settings) string {
 	}
 	return leader
 }
+
+// Minority tells whether this side of a partition holds less than half of the known nodes: those whose settings the
+// state has. A node that is merely off counts as well as one that is cut off; nobody can tell the two apart.
+func Minority(members []Member, settings map[string]Settings) bool {
+	ready := 0
+	for _, m := range members {
+		if _, known := settings[m.ID]; known && m.Condition == Ready {
+			ready++
+		}
+	}
+	return 2*ready < len(settings)
+}

@@ -37,3 +37,24 @@ func TestTaskStatusReady(t *testing.T) {
 		}
 	}
 }
+
+func TestMinority(t *testing.T) {
+	known := map[string]Settings{"a": {}, "b": {}, "c": {}, "d": {}}
+	for _, c := range []struct {
+		name    string
+		members []Member
+		want    bool
+	}{
+		{"all", []Member{{ID: "a", Condition: Ready}, {ID: "b", Condition: Ready}, {ID: "c", Condition: Ready}, {ID: "d", Condition: Ready}}, false},
+		{"half is no minority", []Member{{ID: "a", Condition: Ready}, {ID: "b", Condition: Ready}, {ID: "c", Condition: Down}}, false},
+		{"less than half", []Member{{ID: "a", Condition: Ready}, {ID: "b", Condition: Down}}, true},
+		{"a stranger does not count", []Member{{ID: "a", Condition: Ready}, {ID: "x", Condition: Ready}}, true},
+	} {
+		if got := Minority(c.members, known); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+	if Minority(nil, nil) {
+		t.Error("where nobody is known, nobody is in the minority")
+	}
+}

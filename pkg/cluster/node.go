@@ -109,4 +109,9 @@ type Report struct {
 	Tasks    []TaskStatus `json:"tasks,omitempty"`
 	Images   []Image      `json:"images,omitempty"`
 	Warnings []string     `json:"warnings,omitempty"`
+	// Leaving says that the node is shutting down: its tasks are to be moved while it still serves.
+	Leaving bool `json:"leaving,omitempty"`
+	// Released lists, sorted, the IDs of tasks, of any node, that run without being planned any more, and that this
+	// node's rules lead no new connection to. A node ends such a task when all ready nodes have released it.
+	Released []string `json:"released,omitempty"`
 }

@@ -13,6 +13,17 @@ const (
 	Global     Mode = "global"     // one task on every node that may run it
 )
 
+// OnPartition says what becomes of a service on the side of a partition that holds less than half of the known
+// nodes.
+type OnPartition string
+
+const (
+	// RunOnPartition makes each side run all of the service by itself, so that it is there for every client.
+	RunOnPartition OnPartition = "run"
+	// StopOnPartition makes the smaller side run none of it, so that never two sides do. Of two equal sides, both run.
+	StopOnPartition OnPartition = "stop"
+)
+
 // Strategy says which of two otherwise equal nodes gets a task.
 type Strategy string
 
@@ -47,6 +58,8 @@ type Spec struct {
 	Resources Resources         `json:"resources"`
 	Placement Placement         `json:"placement"`
 	Ports     []Port            `json:"ports,omitempty"`
+	// OnPartition says what nodes do that are cut off from most of the others.
+	OnPartition OnPartition `json:"onPartition,omitempty"`
 }
 
 // Container is what each task of a service runs.

@@ -41,6 +41,9 @@ type Task struct {
 	Attempt uint64 `json:"attempt"`
 	// Avoid lists, sorted, the nodes on which this slot was rejected or kept failing with this SpecVersion.
 	Avoid []string `json:"avoid,omitempty"`
+	// Replaces is the ID of a task in the same plan that goes on serving until this one is ready, and is then
+	// dropped. Only both together are a move; they share a slot.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // TaskStatus is what the node of a task says about it.

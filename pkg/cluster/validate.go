@@ -27,6 +27,9 @@ func (s Spec) WithDefaults() Spec {
 	if s.Placement.Strategy == "" {
 		s.Placement.Strategy = Spread
 	}
+	if s.OnPartition == "" {
+		s.OnPartition = RunOnPartition
+	}
 	if s.Container.StopGracePeriod == 0 {
 		s.Container.StopGracePeriod = DefaultStopGracePeriod
 	}
@@ -73,6 +76,7 @@ func (s Spec) Validate() error {
 		s.Resources.validate,
 		s.Placement.validate,
 		s.validatePorts,
+		s.OnPartition.validate,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -104,6 +108,14 @@ func (s Spec) validateScale() error {
 		return nil
 	}
 	return fmt.Errorf("unknown mode %q: want replicated or global", shorten(string(s.Mode)))
+}
+
+func (o OnPartition) validate() error {
+	switch o {
+	case "", RunOnPartition, StopOnPartition: // none at all in a spec of an older version: run
+		return nil
+	}
+	return fmt.Errorf("unknown --on-partition %q: want run or stop", shorten(string(o)))
 }
 
 func (r Resources) validate() error {

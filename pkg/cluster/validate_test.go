@@ -27,7 +27,8 @@ func full() Spec {
 			Constraints: []Constraint{{"node.labels.room", false, "kitchen"}}, Spread: []string{"node.labels.room"},
 			MaxPerNode: 2, Strategy: Binpack,
 		},
-		Ports: []Port{{9000, 5000, TCP, PortIngress}, {9000, 5000, UDP, PortIngress}},
+		Ports:       []Port{{9000, 5000, TCP, PortIngress}, {9000, 5000, UDP, PortIngress}},
+		OnPartition: StopOnPartition,
 	}
 }
 
@@ -57,6 +58,7 @@ func TestSpecValidate(t *testing.T) {
 	}
 	for words, spoil := range map[string]func(*Spec){
 		`bad service name "a b"`:                             func(s *Spec) { s.Name = "a b" },
+		`service web: unknown --on-partition "fight"`:        func(s *Spec) { s.OnPartition = "fight" },
 		`service web: unknown mode "job"`:                    func(s *Spec) { s.Mode = "job" },
 		"-1 replicas are not possible: want a number from 0": func(s *Spec) { s.Replicas = -1 },
 		"10001 replicas are not possible: want a number":     func(s *Spec) { s.Replicas = 10001 },
@@ -126,7 +128,8 @@ func TestWithDefaults(t *testing.T) {
 			Mounts:  []Mount{{Type: MountVolume, Source: "data", Target: "/data"}},
 			Devices: []Device{{"/dev/x", "/dev/x", "rwm"}}, StopGracePeriod: 10 * time.Second,
 		},
-		Ports: []Port{{80, 80, TCP, PortIngress}},
+		Ports:       []Port{{80, 80, TCP, PortIngress}},
+		OnPartition: RunOnPartition,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)

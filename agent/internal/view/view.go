@@ -24,7 +24,7 @@ type View struct {
 	Plans    map[string]cluster.Plan     // by name of the service
 	Reports  map[string]cluster.Report   // by ID of the node; of a node that is not ready, its last one
 	Settings map[string]cluster.Settings // by ID of the node
-	Versions map[string]state.Version    // of the records of services and nodes, by key
+	Versions map[string]state.Version    // of the records of services, plans and nodes, by key
 }
 
 // Reader makes views. It decodes a record once for each of its versions, not once a look: a pass over an
@@ -72,6 +72,7 @@ func (r *Reader) View() View {
 			v.Versions[record.Key] = record.Version
 		case cluster.Plan:
 			v.Plans[name] = value
+			v.Versions[record.Key] = record.Version
 		case cluster.Report:
 			v.Reports[name] = value
 		case cluster.Settings:

@@ -45,7 +45,7 @@ const eventName = "p"
 // nameTag is the serf tag that carries the host name.
 const nameTag = "name"
 
-// Config of a member. All fields but Payload and OnAck are needed.
+// Config of a member. All fields but Payload, OnAck and Transport are needed.
 type Config struct {
 	ID      string
 	Key     []byte     // AES-256
@@ -57,6 +57,8 @@ type Config struct {
 	Payload func() []byte
 	// OnAck is told what came on the acknowledgement of a probe of that peer. It must not block.
 	OnAck func(peer string, payload []byte, rtt time.Duration)
+	// Transport carries the packets and streams instead of this machine's sockets: tests bring a network of their own.
+	Transport memberlist.Transport
 }
 
 // Gossip is this node's membership. Make one with Start, end it with Close.
@@ -85,6 +87,7 @@ func Start(cfg Config) (*Gossip, error) {
 	ml.SuspicionMaxTimeoutMult = 2
 	ml.GossipInterval = 100 * time.Millisecond
 	ml.GossipToTheDeadTime = 30 * time.Second
+	ml.TCPTimeout = 4 * time.Second // a first SYN and two more
 	// A node whose address changed while it was off may take its name back at once.
 	ml.DeadNodeReclaimTime = time.Second
 	// Packets are small, and what is large in them is deflated already: memberlist's own compression allocates an
@@ -93,6 +96,7 @@ func Start(cfg Config) (*Gossip, error) {
 	ml.LogOutput = nil
 	ml.Logger = slog.NewLogLogger(levelHandler{cfg.Log.Handler()}, slog.LevelInfo)
 	ml.Ping = acks{cfg}
+	ml.Transport = cfg.Transport
 
 	conf := serf.DefaultConfig()
 	conf.Init()
@@ -132,6 +136,7 @@ func (g *Gossip) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			g.makeRoom()
 			return
 		case e := <-g.events:
 			switch e := e.(type) {
@@ -146,6 +151,18 @@ func (g *Gossip) run(ctx context.Context) {
 				default:
 				}
 			}
+		}
+	}
+}
+
+// makeRoom empties the channel of events, so that serf, which may have a last few of them to hand over, does not wait
+// for a reader that has gone.
+func (g *Gossip) makeRoom() {
+	for {
+		select {
+		case <-g.events:
+		default:
+			return
 		}
 	}
 }
@@ -201,7 +218,8 @@ func (g *Gossip) Forget(id string) error { return g.serf.RemoveFailedNodePrune(i
 // Leave tells the others that this node goes for good, and waits until they were told or the bound is over.
 func (g *Gossip) Leave() error { return g.serf.Leave() }
 
-// Close ends the membership without a word: to the others this node is down soon after, unless it comes back.
+// Close ends the membership without a word: to the others this node is down soon after, unless it comes back. A
+// probe or a connection that is under way when it returns ends by its own timeout within a few seconds.
 func (g *Gossip) Close() {
 	g.once.Do(func() {
 		g.serf.Shutdown()

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,10 @@ type Ingress struct {
 	once  sync.Once
 	ready chan struct{}
 
+	mu              sync.Mutex
+	released        []string
+	releasedChanged loop.Trigger
+
 	// What the last pass led connections to.
 	backends map[network.Backend]bool
 	alive    map[netip.Addr]bool
@@ -69,10 +74,37 @@ type Ingress struct {
 }
 
 // New returns the loop.
-func New(cfg Config) *Ingress { return &Ingress{cfg: cfg, ready: make(chan struct{})} }
+func New(cfg Config) *Ingress {
+	return &Ingress{cfg: cfg, ready: make(chan struct{}), releasedChanged: loop.NewTrigger()}
+}
 
 // Ready is closed when the bridge and the rules are there for the first time.
 func (i *Ingress) Ready() <-chan struct{} { return i.ready }
+
+// Released lists, sorted, the tasks that run without being planned any more, on any node, and that the rules last
+// applied here lead no new connection to. Those of a node that is not ready are left out: nobody there listens.
+func (i *Ingress) Released() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.released)
+}
+
+// ReleasedChanged delivers something when Released has another answer. It is for one receiver.
+func (i *Ingress) ReleasedChanged() <-chan struct{} { return i.releasedChanged }
+
+// release notes what the rules lead nothing to. After rules that failed half way, that is only what neither the
+// former ones nor the new ones lead to.
+func (i *Ingress) release(ids []string, applied bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !applied {
+		ids = slices.DeleteFunc(slices.Clone(i.released), func(id string) bool { return !slices.Contains(ids, id) })
+	}
+	if !slices.Equal(ids, i.released) {
+		i.released = ids
+		i.releasedChanged.Set()
+	}
+}
 
 // Run keeps the ingress as it should be until ctx ends. It leaves it as it is then: containers answer on while
 // the agent restarts.
@@ -92,6 +124,7 @@ func (i *Ingress) pass(ctx context.Context) error {
 		return err
 	}
 	if err := i.cfg.Firewall.Apply(ctx, loadbalance.Plan(want.rules)); err != nil {
+		i.release(want.released, false)
 		return err
 	}
 	i.cfg.Names.Set(want.names)
@@ -105,10 +138,12 @@ func (i *Ingress) pass(ctx context.Context) error {
 	}
 	if gone := i.gone(want); len(gone) > 0 {
 		if err := i.cfg.Network.FlushConntrack(ctx, gone); err != nil {
+			i.release(want.released, false)
 			return errors.Join(append(errs, err)...) // the next pass tries again: what was led where stays remembered
 		}
 	}
 	i.backends, i.alive = want.backends, want.alive
+	i.release(want.released, true)
 	i.once.Do(func() { close(i.ready) })
 	return errors.Join(errs...)
 }

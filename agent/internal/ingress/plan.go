@@ -29,11 +29,15 @@ type wanted struct {
 	backends map[network.Backend]bool
 	// alive are the addresses that still answer connections they have, though they may get no new ones.
 	alive map[netip.Addr]bool
+	// released are, sorted, the tasks that run unplanned and that these rules lead nothing to.
+	released []string
+	// complete tells that every ready node has said what it runs, so that alive lacks no one.
+	complete bool
 }
 
 // plan decides. It is pure.
 func plan(v view.View, here Place) wanted {
-	w := wanted{backends: map[network.Backend]bool{}, alive: map[netip.Addr]bool{}}
+	w := wanted{backends: map[network.Backend]bool{}, alive: map[netip.Addr]bool{}, complete: true}
 	peers := peers(v, here)
 	w.network = network.Wanted{
 		Interface: here.LAN.Interface, Subnet: here.Subnet, Pool: here.Pool.Prefix(), VirtualIPs: here.Pool.VirtualIPs(),
@@ -47,8 +51,14 @@ func plan(v view.View, here Place) wanted {
 	}
 	addresses := virtualIPs(v.Services, here.Pool)
 	ports := publishedPorts(v.Services)
+	planned := plannedTasks(v)
+	serving := map[string]bool{}
 	for _, s := range v.Services {
-		ready := readyTasks(v, s)
+		var ready []netip.Addr
+		for _, b := range backends(v, s, planned) {
+			ready = append(ready, b.address)
+			serving[b.id] = true
+		}
 		for _, address := range ready {
 			for _, port := range ports[s.ID] {
 				backend := network.Backend{Address: netip.AddrPortFrom(address, port.Target), Protocol: port.Protocol}
@@ -60,16 +70,22 @@ func plan(v view.View, here Place) wanted {
 		})
 		w.names = append(w.names, dns.Service{Name: s.Spec.Name, VirtualIP: addresses[s.ID], Tasks: ready})
 	}
-	for id, report := range v.Reports {
-		if !v.Ready(id) {
+	for _, m := range v.Members {
+		if m.Condition != cluster.Ready {
 			continue
 		}
+		report, told := v.Reports[m.ID]
+		w.complete = w.complete && told
 		for _, t := range report.Tasks {
 			if a, err := netip.ParseAddr(t.Address); err == nil {
 				w.alive[a] = true
 			}
+			if t.State == cluster.Running && !planned[t.ID] && !serving[t.ID] {
+				w.released = append(w.released, t.ID)
+			}
 		}
 	}
+	slices.Sort(w.released)
 	return w
 }
 
@@ -111,26 +127,6 @@ func peers(v view.View, here Place) []loadbalance.Peer {
 	}
 	slices.SortFunc(all, func(a, b loadbalance.Peer) int { return cmp.Compare(a.Index, b.Index) })
 	return all
-}
-
-// readyTasks are the addresses of a service's tasks that get connections, in order of slot. Only what is planned
-// and reported counts: a task leaves on whichever of the two events comes first. An address that is none of its
-// node's is from before the node's subnet was changed; by now it leads to another node's container.
-func readyTasks(v view.View, s cluster.Service) []netip.Addr {
-	tasks := slices.Clone(v.Plan(s))
-	slices.SortFunc(tasks, func(a, b cluster.Task) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Node, b.Node), cmp.Compare(a.ID, b.ID))
-	})
-	var ready []netip.Addr
-	for _, t := range tasks {
-		if status, ok := v.Status(t.Node, t.ID); ok && status.Ready() {
-			subnet, _ := netip.ParsePrefix(v.Reports[t.Node].Node.Subnet) // the zero one contains nothing
-			if a, err := netip.ParseAddr(status.Address); err == nil && subnet.Contains(a) {
-				ready = append(ready, a)
-			}
-		}
-	}
-	return ready
 }
 
 // publishedPorts gives each service, by ID, those of its ports that lead to it. Two services publish one port only

@@ -55,7 +55,7 @@ func add(v *view.View, name, id string, ports ...cluster.Port) {
 		plan.Tasks = append(plan.Tasks, cluster.Task{ID: task, Slot: i, Node: node})
 		report := v.Reports[node]
 		report.Tasks = append(slices.Clone(report.Tasks), cluster.TaskStatus{
-			ID: task, State: cluster.Running, Address: fmt.Sprintf("10.77.%d.%d", i, 1+len(v.Services)),
+			ID: task, Service: name, ServiceID: id, Slot: i, State: cluster.Running, Address: fmt.Sprintf("10.77.%d.%d", i, 1+len(v.Services)),
 		})
 		v.Reports[node] = report
 	}

@@ -1,0 +1,70 @@
+package nettest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/piswarm/piswarm/pkg/loadbalance"
+)
+
+// connections waits until the node tracks as many open connections to a container.
+func (n *node) connections(container netip.Addr, want int) {
+	n.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		got, err := n.network.Connections(context.Background(), container)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			n.t.Fatalf("%d connections to %s, want %d", got, container, want)
+		}
+	}
+}
+
+// The node of a container knows who talks to it, whichever way they came.
+func TestConnections(t *testing.T) {
+	variants(t, func(t *testing.T, command string) {
+		c := newCluster4(t, command)
+		first, second := c.nodes[0], c.nodes[1]
+		c.apply([]loadbalance.Service{greeters(c.backends[0])})
+		var open []net.Conn
+		dial := func(from *host, proto, addr string) {
+			t.Helper()
+			err := from.in(func() error {
+				conn, err := net.DialTimeout(proto, addr, 5*time.Second)
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { conn.Close() })
+				open = append(open, conn)
+				_, err = askOver(conn)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		first.connections(c.backends[0], 0)
+		dial(c.laptop, "tcp", fmt.Sprintf("%s:9000", first.addr))
+		dial(c.laptop, "tcp", fmt.Sprintf("%s:9000", second.addr))
+		dial(first.host, "tcp", "127.0.0.1:9000")
+		dial(c.clients[0], "tcp", vip.String()+":5000")
+		first.connections(c.backends[0], 4)
+		dial(c.laptop, "udp", fmt.Sprintf("%s:9000", first.addr))
+		// What the container itself opens is no business of a client's.
+		dial(c.containers[0], "tcp", c.backends[1].String()+":5000")
+		first.connections(c.backends[0], 4)
+		first.connections(c.backends[3], 0)
+		for i, conn := range open {
+			conn.Close()
+			first.connections(c.backends[0], max(0, 3-i))
+		}
+	})
+}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"time"
 )
 
@@ -37,13 +36,20 @@ type Loop struct {
 	Resync time.Duration
 	// Pass does the work. Its error is logged once and met by a pass soon after, with a growing pause.
 	Pass func(context.Context) error
-	Log  *slog.Logger
+	// Watchdog, if any, is told of each pass.
+	Watchdog *Watchdog
+	Log      *slog.Logger
 }
 
 // Pauses after a failed pass.
 const (
 	minPause = 200 * time.Millisecond
 	maxPause = 10 * time.Second
+	// wakePause is how long a wake-up has to wait then, if the pause is not over before. What it tells may be what
+	// the failed pass lacked, or have nothing to do with the failure, like a node that is gone: that must not wait
+	// for as long as something is broken which nobody mends. Yet a source that wakes the loop without end must not
+	// make a failing pass run without end.
+	wakePause = time.Second
 )
 
 // Run passes until ctx ends.
@@ -72,8 +78,11 @@ func (l Loop) Run(ctx context.Context) error {
 	}()
 	pause, last := minPause, ""
 	for {
-		next := l.Resync*4/5 + rand.N(l.Resync*2/5)
-		switch err := l.Pass(ctx); {
+		next, deaf := l.Resync*4/5+rand.N(l.Resync*2/5), time.Duration(0)
+		ended := l.Watchdog.begin(l.Name)
+		err := l.Pass(ctx)
+		ended()
+		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
@@ -81,52 +90,29 @@ func (l Loop) Run(ctx context.Context) error {
 				l.Log.Warn(l.Name+": "+text, "again in", pause)
 				last = text
 			}
-			next, pause = pause, min(pause*2, maxPause)
+			deaf = min(pause, wakePause)
+			next, pause = pause-deaf, min(pause*2, maxPause)
 		default:
 			if last != "" {
 				l.Log.Info(l.Name + ": works again")
 			}
 			pause, last = minPause, ""
 		}
-		timer := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		await(ctx, deaf, nil)
+		await(ctx, next, wake)
+		if ctx.Err() != nil {
 			return nil
-		case <-wake:
-			timer.Stop()
-		case <-timer.C:
 		}
 	}
 }
 
-// Hub wakes any number of loops at once.
-type Hub struct {
-	mu   sync.Mutex
-	subs map[Trigger]bool
-}
-
-// Subscribe returns a channel that every Set wakes, until cancel.
-func (h *Hub) Subscribe() (wake <-chan struct{}, cancel func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.subs == nil {
-		h.subs = map[Trigger]bool{}
-	}
-	t := NewTrigger()
-	h.subs[t] = true
-	return t, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.subs, t)
-	}
-}
-
-// Set wakes all.
-func (h *Hub) Set() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for t := range h.subs {
-		t.Set()
+// await waits until the time is over or something comes before.
+func await(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-timer.C:
 	}
 }

@@ -37,7 +37,11 @@ var (
 type Options struct {
 	Paths     Paths
 	Advertise string // over the configuration's
-	Log       *slog.Logger
+	// Shutdown is the cause that ends the context of an agent whose machine is going down, or which its user has
+	// stopped for good: it hands its tasks over to the other nodes before it ends. With any other cause the agent
+	// ends at once and its containers run on, for it will be back in a moment.
+	Shutdown error
+	Log      *slog.Logger
 }
 
 // Agent is one node.
@@ -57,9 +61,13 @@ type Agent struct {
 	member  *identity.Membership
 	found   bool     // the membership was made by init here: this node says what the cluster is
 	session *session // nil while there is none, or it is not up yet
+
+	firstLife bool   // since the machine was booted
+	notice    string // what the user should know of this node's identity
 }
 
-// Run is the whole life of an agent: it returns when ctx ends, or when it cannot do its work.
+// Run is the whole life of an agent: it returns when ctx ends, or when it cannot do its work. With the cause
+// opts.Shutdown it first hands its tasks over.
 func Run(ctx context.Context, opts Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the agent needs root: run it with sudo, or as a service: systemctl start piswarm")
@@ -83,9 +91,11 @@ func Run(ctx context.Context, opts Options) error {
 		Handler: api.New(a, a.log).Handler(), ReadHeaderTimeout: api.ReadHeaderTimeout,
 		IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-		// What a person asks for ends with the agent.
+		// What a person asks for ends when the agent is told to.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	ctx, stop := a.outlive(ctx)
+	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, server, listener) })
 	group.Go(func() error { return a.live(ctx) })
@@ -123,6 +133,14 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 		a.network.Close()
 		return nil, err
 	}
+	if a.node.Elsewhere() {
+		if err := a.renew("its card was first used in another Pi"); err != nil {
+			a.network.Close()
+			return nil, err
+		}
+	}
+	_, err = os.Stat(filepath.Join(opts.Paths.Run, livedFile))
+	a.firstLife = errors.Is(err, os.ErrNotExist)
 	a.runtime, err = containers.Open(ctx, containers.Config{
 		LogDir: filepath.Join(opts.Paths.Run, "logs"), FilesDir: filepath.Join(opts.Paths.Run, "containers"),
 		VolumesDir: filepath.Join(opts.Paths.Data, "volumes"), Log: a.log,

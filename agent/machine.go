@@ -60,6 +60,9 @@ func (s *session) describe() (cluster.Description, []string) {
 	info, trouble := m.info, m.trouble
 	m.mu.Unlock()
 	var warnings []string
+	if s.agent.notice != "" {
+		warnings = append(warnings, s.agent.notice)
+	}
 	if trouble != "" {
 		warnings = append(warnings, trouble)
 	} else if !info.MemoryLimit {

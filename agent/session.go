@@ -3,21 +3,20 @@ package agent
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/piswarm/piswarm/agent/internal/api"
-	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/firewall"
 	"github.com/piswarm/piswarm/agent/internal/gossip"
 	"github.com/piswarm/piswarm/agent/internal/identity"
@@ -63,9 +62,13 @@ type session struct {
 	worker  *worker.Worker
 	ingress *ingress.Ingress
 
+	born    time.Time
+	leaving atomic.Bool   // shutting down
+	ends    chan error    // why the session is to end
 	settled chan struct{} // closed when what the cluster wants is known as well as it can be
 	going   chan struct{} // closed when containers may be started
 	left    chan struct{} // closed by farewell
+	leave   sync.Once     // closes it
 }
 
 var errLeft = errors.New("left the cluster")
@@ -79,14 +82,18 @@ func (a *Agent) serveMembership(ctx context.Context, m identity.Membership, foun
 		}
 		return err
 	}
-	s, err := a.openSession(m, lan, found)
-	if err != nil {
-		return err
+	s, err := a.openSession(ctx, m, lan, found)
+	if err == nil {
+		err = s.run(ctx)
+		a.set(func() { a.session = nil })
 	}
-	err = s.run(ctx)
-	a.set(func() { a.session = nil })
-	if errors.Is(err, errLeft) {
+	switch {
+	case errors.Is(err, errLeft):
 		return a.clear(ctx)
+	case errors.Is(err, errMoved):
+		return nil
+	case errors.Is(err, errTwin):
+		return a.renew("its card is a copy of another node's")
 	}
 	return err
 }
@@ -111,10 +118,18 @@ func (a *Agent) awaitLAN(ctx context.Context) (network.LAN, error) {
 }
 
 // openSession makes all parts; run makes them work.
-func (a *Agent) openSession(m identity.Membership, lan network.LAN, found bool) (*session, error) {
+func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan network.LAN, found bool) (*session, error) {
 	s := &session{
 		agent: a, log: a.log.With("node", a.name), lan: lan, membership: m, machine: newMachine(a.runtime, a.name),
-		settled: make(chan struct{}), going: make(chan struct{}), left: make(chan struct{}),
+		born: time.Now(), ends: make(chan error, 1), settled: make(chan struct{}), going: make(chan struct{}),
+		left: make(chan struct{}),
+	}
+	var err error
+	if s.certificate, err = trust.NewIdentity(m.Secret, a.node.ID); err != nil {
+		return nil, err
+	}
+	if err := s.greetTwin(ctx); err != nil {
+		return nil, err
 	}
 	file, contents, err := snapshot.Open(filepath.Join(a.opts.Paths.Data, "state"), s.log)
 	if err != nil {
@@ -128,9 +143,6 @@ func (a *Agent) openSession(m identity.Membership, lan network.LAN, found bool) 
 		err = s.put(cluster.SettingsKey, cluster.ClusterSettings{Name: m.Name, Pool: m.Pool})
 	}
 	if err = errors.Join(err, s.introduce()); err != nil {
-		return nil, err
-	}
-	if s.certificate, err = trust.NewIdentity(m.Secret, a.node.ID); err != nil {
 		return nil, err
 	}
 	s.peers = peers.New(peers.Config{TLS: s.certificate.Client, Address: s.address})
@@ -189,7 +201,8 @@ func (s *session) run(ctx context.Context) error {
 		return fmt.Errorf("listen for other nodes: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	handler := api.New(s.agent, s.log).NodeHandler(s.state.Receive, s.agent.runtime.BlobHandler())
+	handler := api.New(s.agent, s.log).NodeHandler(s.state.Receive, s.agent.runtime.BlobHandler(),
+		func() time.Duration { return time.Since(s.born) })
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: api.ReadHeaderTimeout, IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers on the LAN must not fill the log
@@ -198,6 +211,7 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error { return s.state.Run(ctx) })
 	group.Go(func() error { return s.listen(ctx) })
 	group.Go(func() error { return s.discover(ctx) })
+	group.Go(func() error { return s.followAddress(ctx) })
 	group.Go(func() error { return s.machine.run(ctx, s.worker.ImagesChanged) })
 	group.Go(func() error { return s.worker.Run(ctx) })
 	group.Go(func() error { return ignoreEnd(ctx, s.agent.runtime.TrimLogs(ctx)) })
@@ -218,6 +232,8 @@ func (s *session) run(ctx context.Context) error {
 			return nil
 		case <-s.left:
 			return errLeft
+		case err := <-s.ends:
+			return err
 		}
 	})
 	s.agent.set(func() { s.agent.session = s })
@@ -239,167 +255,5 @@ func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return err
-}
-
-// listen takes in what the gossip brings.
-func (s *session) listen(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case message := <-s.gossip.Messages():
-			s.state.Heard(message)
-		case <-s.gossip.Changed():
-			s.disk.remember(s.gossip.Members())
-			s.members.Set()
-		}
-	}
-}
-
-// discover joins the nodes that the disk remembers, and then those that mDNS finds, for as long as the node lives.
-func (s *session) discover(ctx context.Context) error {
-	announcement, err := discovery.Announce(discovery.Self{
-		Found: discovery.Found{
-			ID: s.store.Self(), Cluster: s.membership.Secret.ClusterID(),
-			Address: netip.AddrPortFrom(s.lan.Address, cluster.GossipPort),
-		},
-		Interface: s.lan.Interface,
-	})
-	if err != nil {
-		s.log.Warn("others cannot find this node", "error", err)
-	} else {
-		defer announcement.Close()
-	}
-	for _, address := range s.disk.addresses() {
-		if ctx.Err() != nil {
-			return nil
-		}
-		s.join(address)
-	}
-	alone := func() bool { return len(others{s}.Ready()) == 0 }
-	discovery.Watch(ctx, s.lan.Interface, alone, s.log, func(f discovery.Found) {
-		if f.ID == s.store.Self() || f.Cluster != s.membership.Secret.ClusterID() {
-			return
-		}
-		for _, id := range (others{s}).Ready() {
-			if id == f.ID {
-				return
-			}
-		}
-		s.join(f.Address)
-	})
-	return nil
-}
-
-// join contacts a node. It may well be gone: that is no more than a line for the curious.
-func (s *session) join(address netip.AddrPort) {
-	if _, err := s.gossip.Join([]netip.AddrPort{address}); err != nil {
-		s.log.Debug("join", "address", address, "error", err)
-		return
-	}
-	for _, id := range (others{s}).Ready() {
-		s.state.Greet(id)
-	}
-}
-
-const (
-	// aloneAfter is how long a node that finds nobody waits before it takes itself for the whole cluster.
-	aloneAfter = 6 * time.Second
-	// syncLimit is how long it waits for the state of those it has found.
-	syncLimit = 15 * time.Second
-)
-
-// settle waits until what the cluster wants is known as well as it can be.
-func (s *session) settle(ctx context.Context) error {
-	limit := time.NewTimer(syncLimit)
-	defer limit.Stop()
-	alone := time.NewTimer(aloneAfter)
-	defer alone.Stop()
-	for waiting := true; waiting; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.state.Synced():
-			waiting = false
-		case <-limit.C:
-			s.log.Warn("no other node has told its state in time: going by what this one knows")
-			waiting = false
-		case <-alone.C:
-			waiting = len(others{s}.Ready()) > 0
-		}
-	}
-	// The others go by this node's former report until it makes a new one.
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.worker.Reported():
-	case <-limit.C:
-	}
-	if err := s.place.choose(); err != nil {
-		return err
-	}
-	close(s.settled)
-	return nil
-}
-
-// introduce makes this node a known one, with what its configuration says at its first start.
-func (s *session) introduce() error {
-	key := cluster.NodeKey(s.store.Self())
-	settings := cluster.Settings{
-		Name: s.agent.name, Availability: cluster.Active, Role: cluster.Manager, Labels: s.agent.cfg.Labels,
-	}
-	if record, ok := s.store.Get(key); ok {
-		var known cluster.Settings
-		if err := json.Unmarshal(record.Value, &known); err == nil {
-			if known.Name == s.agent.name {
-				return nil
-			}
-			known.Name = s.agent.name // the host name was changed
-			settings = known
-		}
-	}
-	return s.put(key, settings)
-}
-
-// put writes a record that is this node's own to write.
-func (s *session) put(key string, value any) error {
-	raw, err := json.Marshal(value)
-	if err == nil {
-		_, err = s.store.Put(key, raw)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", key, err)
-	}
-	return nil
-}
-
-// farewell tells the others that this node goes for good.
-func (s *session) farewell(ctx context.Context) error {
-	node, report := cluster.NodeKey(s.store.Self()), cluster.ReportKey(s.store.Self())
-	for _, key := range []string{node, report} {
-		if _, _, err := s.store.Delete(key); err != nil {
-			return err
-		}
-	}
-	if _, err := s.state.Write(ctx, node, report); err != nil {
-		return err
-	}
-	if err := s.gossip.Leave(); err != nil {
-		s.log.Warn("the others were not told that this node leaves; they will notice", "error", err)
-	}
-	close(s.left)
-	return nil
-}
-
-// clear takes everything of a cluster that was left off this machine.
-func (a *Agent) clear(ctx context.Context) error {
-	err := errors.Join(clean(ctx, a.runtime, a.network), os.RemoveAll(filepath.Join(a.opts.Paths.Data, "state")))
-	a.node.Subnet = 0
-	err = errors.Join(err, a.dir.SaveNode(a.node), a.dir.ForgetMembership())
-	if a.cfg.Token != "" {
-		a.log.Warn("the token is still in the configuration: the next start of the agent joins again", "file", a.opts.Paths.Config)
-	}
-	a.set(func() { a.member, a.found = nil, false })
 	return err
 }

@@ -15,14 +15,16 @@ func newAgentCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent [OPTIONS]",
 		Short: "Run this machine as a node, until told to stop",
-		Long: `Run this machine as a node, until it gets SIGTERM or SIGINT. Containers run on when the agent ends; piswarm agent
-cleanup ends them too. systemd runs this command as the service piswarm.`,
+		Long: `Run this machine as a node, until it gets a signal. SIGTERM says that the machine is going down: the agent hands its
+tasks over to the other nodes, which may take 40 seconds, and ends. SIGINT ends only the agent: containers run on, and
+answer, until it is back. piswarm agent cleanup ends them too. systemd runs this command as the service piswarm.`,
 		Example: `  piswarm agent
   piswarm agent --advertise eth0`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return agent.Run(cmd.Context(), agent.Options{
-				Paths: agent.DefaultPaths, Advertise: o.advertise, Log: agentLog(a.stderr, o.debug),
+				Paths: agent.DefaultPaths, Advertise: o.advertise, Shutdown: ErrTerminated,
+				Log: agentLog(a.stderr, o.debug),
 			})
 		},
 		DisableFlagsInUseLine: true,

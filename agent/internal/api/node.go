@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/trust"
 	"github.com/piswarm/piswarm/pkg/state"
@@ -15,15 +17,21 @@ type Exchange func(from string, message []byte) (answer []byte, err error)
 // ExchangePath is where members exchange state.
 const ExchangePath = "/node/v1/state"
 
+// AgePath answers, as a number of seconds, how long this life of the node has been a member.
+const AgePath = "/node/v1/age"
+
 // maxExchanges bounds how many messages of other members are worked on at a time; each may be a mebibyte.
 const maxExchanges = 8
 
-// NodeHandler is the API for other members, for mutual TLS: that for people, the exchange of state, and the
-// images of this node as a read-only registry.
-func (s *Server) NodeHandler(exchange Exchange, images http.Handler) http.Handler {
+// NodeHandler is the API for other members, for mutual TLS: that for people, the exchange of state, the images of
+// this node as a read-only registry, and how long it has been a member.
+func (s *Server) NodeHandler(exchange Exchange, images http.Handler, age func() time.Duration) http.Handler {
 	mux := http.NewServeMux()
 	s.routes(mux)
 	mux.Handle("/v2/", images)
+	mux.HandleFunc("GET "+AgePath, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, "%.3f", age().Seconds()) // a peer that is gone needs no answer
+	})
 	slots := make(chan struct{}, maxExchanges)
 	mux.HandleFunc("POST "+ExchangePath, func(w http.ResponseWriter, r *http.Request) {
 		from, err := trust.PeerID(r.TLS)

@@ -35,6 +35,9 @@ type Found struct {
 type Self struct {
 	Found
 	Interface string // to speak on
+	// Life tells this life of the agent from any other. It keeps two nodes that share an ID, because a card was
+	// copied, apart on the LAN: each is heard.
+	Life string
 }
 
 // Announce answers for this node until Close of what it returns, which says goodbye to the LAN.
@@ -43,9 +46,10 @@ func Announce(self Self) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("announce by mDNS on %s: %w", self.Interface, err)
 	}
-	// The host name is made of the node ID, so that two Pis of one host name do not answer with each other's
+	// The names are not made of the host name, so that two Pis of one host name do not answer with each other's
 	// address.
-	server, err := zeroconf.RegisterProxy(self.ID, serviceType, domain, int(self.Address.Port()), "piswarm-"+self.ID,
+	name := self.ID + "-" + self.Life
+	server, err := zeroconf.RegisterProxy(name, serviceType, domain, int(self.Address.Port()), "piswarm-"+name,
 		[]string{self.Address.Addr().String()}, []string{"id=" + self.ID, "cluster=" + self.Cluster}, []net.Interface{*iface})
 	if err != nil {
 		return nil, fmt.Errorf("announce by mDNS on %s: %w", self.Interface, err)

@@ -52,9 +52,18 @@ func (d Dir) Node() (Node, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return Node{}, fmt.Errorf("%w: to start over as a new node, remove it", err)
 	}
-	n = Node{ID: newID(hardware())}
+	return d.NewNode()
+}
+
+// NewNode gives the machine a new identity in place of the one on disk: to the cluster it is a node that it has
+// not seen before.
+func (d Dir) NewNode() (Node, error) {
+	n := Node{ID: newID(hardware())}
 	return n, d.SaveNode(n)
 }
+
+// Elsewhere tells whether this identity was made on other hardware: the card was copied, or moved to another Pi.
+func (n Node) Elsewhere() bool { return !strings.HasPrefix(n.ID, hardwareHalf(hardware())) }
 
 // SaveNode keeps the node's identity.
 func (d Dir) SaveNode(n Node) error { return d.write(nodeFile, n) }
@@ -134,10 +143,14 @@ func (d Dir) write(name string, value any) error {
 // is cloned after its first boot can be told from its original; the second half is random, so that two machines
 // that give the same answer about themselves are still two nodes.
 func newID(hardware string) string {
-	half := sha256.Sum256([]byte("piswarm node " + hardware))
 	var random [4]byte
 	rand.Read(random[:])
-	return hex.EncodeToString(half[:4]) + hex.EncodeToString(random[:])
+	return hardwareHalf(hardware) + hex.EncodeToString(random[:])
+}
+
+func hardwareHalf(hardware string) string {
+	sum := sha256.Sum256([]byte("piswarm node " + hardware))
+	return hex.EncodeToString(sum[:4])
 }
 
 // hardware names the machine: the Pi's serial number, else the machine ID, else nothing.

@@ -32,6 +32,28 @@ func TestNodeKeepsItsIdentity(t *testing.T) {
 	}
 }
 
+func TestCardInAnotherPi(t *testing.T) {
+	dir := Dir(t.TempDir())
+	first, err := dir.Node()
+	if err != nil || first.Elsewhere() {
+		t.Fatalf("the node's own identity %+v counts as another machine's (%v)", first, err)
+	}
+	copied := Node{ID: newID("another Pi's serial number"), Subnet: 3}
+	if !copied.Elsewhere() {
+		t.Errorf("the identity %s of other hardware passes for this one's", copied.ID)
+	}
+	if err := dir.SaveNode(copied); err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := dir.NewNode()
+	if err != nil || renewed.Elsewhere() || renewed.ID == first.ID || renewed.Subnet != 0 {
+		t.Errorf("NewNode() = %+v, %v", renewed, err)
+	}
+	if kept, err := dir.Node(); err != nil || kept != renewed {
+		t.Errorf("on disk: %+v, %v; want %+v", kept, err, renewed)
+	}
+}
+
 func TestMembershipIsKeptAndForgotten(t *testing.T) {
 	dir := Dir(t.TempDir())
 	if _, ok, err := dir.Membership(); ok || err != nil {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -107,6 +108,34 @@ func (p *Peers) Close() {
 	for _, c := range p.clients {
 		c.CloseIdleConnections()
 	}
+}
+
+// Ask sends a GET to whoever answers at an address, as far as config trusts it, and returns the answer's body, of at
+// most limit bytes, and the certificate of the one who gave it.
+func Ask(ctx context.Context, address netip.AddrPort, config *tls.Config, path string, limit int64) ([]byte, *x509.Certificate, error) {
+	transport := &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: dialTime}).DialContext,
+		TLSClientConfig: config, TLSHandshakeTimeout: handshakeTime, ResponseHeaderTimeout: answerTime, DisableKeepAlives: true,
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address.String()+path, http.NoBody)
+	if err != nil {
+		return nil, nil, err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, limit))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case response.StatusCode != http.StatusOK:
+		return nil, nil, fmt.Errorf("%s answers %s", address, response.Status)
+	case response.TLS == nil || len(response.TLS.PeerCertificates) == 0:
+		return nil, nil, fmt.Errorf("%s shows no certificate", address)
+	}
+	return answer, response.TLS.PeerCertificates[0], nil
 }
 
 // ErrStranger says that a node is of another cluster: it does not know this one's secret.

@@ -79,6 +79,10 @@ func NewIdentity(s Secret, nodeID string) (*Identity, error) {
 	return &Identity{id: nodeID, cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, pool: pool}, nil
 }
 
+// Certificate is what this node shows, in DER. It is another one after each start, so it also tells two nodes apart
+// that share an ID.
+func (i *Identity) Certificate() []byte { return i.cert.Certificate[0] }
+
 // Server is the TLS configuration of the node API: members only, TLS 1.3 only.
 func (i *Identity) Server() *tls.Config {
 	return &tls.Config{

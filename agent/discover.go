@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"net/netip"
+
+	"github.com/piswarm/piswarm/agent/internal/discovery"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// listen takes in what the gossip brings.
+func (s *session) listen(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case message := <-s.gossip.Messages():
+			s.state.Heard(message)
+		case <-s.gossip.Changed():
+			s.disk.remember(s.gossip.Members())
+			s.members.Set()
+		}
+	}
+}
+
+// discover joins the nodes that the disk remembers, and then those that mDNS finds, for as long as the node lives.
+func (s *session) discover(ctx context.Context) error {
+	announcement, err := discovery.Announce(discovery.Self{
+		Found: discovery.Found{
+			ID: s.store.Self(), Cluster: s.membership.Secret.ClusterID(),
+			Address: netip.AddrPortFrom(s.lan.Address, cluster.GossipPort),
+		},
+		Interface: s.lan.Interface, Life: s.life(),
+	})
+	if err != nil {
+		s.log.Warn("others cannot find this node", "error", err)
+	} else {
+		defer announcement.Close()
+	}
+	for _, address := range s.disk.addresses() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.join(address)
+	}
+	alone := func() bool { return len(others{s}.Ready()) == 0 }
+	discovery.Watch(ctx, s.lan.Interface, alone, s.log, func(f discovery.Found) {
+		if f.Cluster != s.membership.Secret.ClusterID() {
+			return
+		}
+		if f.ID == s.store.Self() {
+			s.meet(ctx, f.Address.Addr())
+			return
+		}
+		for _, id := range (others{s}).Ready() {
+			if id == f.ID {
+				return
+			}
+		}
+		s.join(f.Address)
+	})
+	return nil
+}
+
+// life is a name for this life of the node.
+func (s *session) life() string { return hex.EncodeToString(s.certificate.Certificate()[:4]) }
+
+// join contacts a node. It may well be gone: that is no more than a line for the curious.
+func (s *session) join(address netip.AddrPort) {
+	if _, err := s.gossip.Join([]netip.AddrPort{address}); err != nil {
+		s.log.Debug("join", "address", address, "error", err)
+		return
+	}
+	for _, id := range (others{s}).Ready() {
+		s.state.Greet(id)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ const (
 // commands is the real packet filter.
 type commands struct {
 	saver, restorer string // paths
+	nft             bool   // they speak to nftables, not to the older ip_tables
 	execs           atomic.Uint64
 }
 
@@ -40,7 +42,13 @@ func findCommands(command string) (*commands, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %s-restore: %w", command, err)
 	}
-	return &commands{saver: saver, restorer: restorer}, nil
+	// All the commands of a variant are one program, which has the variant in its name.
+	program, err := filepath.EvalSymlinks(saver)
+	if err != nil {
+		return nil, fmt.Errorf("find what %s is: %w", saver, err)
+	}
+	nft := strings.Contains(filepath.Base(program), "nft")
+	return &commands{saver: saver, restorer: restorer, nft: nft}, nil
 }
 
 // save asks for all tables at once: that neither loads nor creates one that is not in use.

@@ -31,6 +31,11 @@ func newFake() *fake {
 // save renders the rules as iptables-save does.
 func (k *fake) save(context.Context) (string, error) {
 	k.saves++
+	return k.mark()
+}
+
+// mark is a text of all rules.
+func (k *fake) mark() (string, error) {
 	var b strings.Builder
 	for _, table := range []string{"filter", "nat"} {
 		fmt.Fprintf(&b, "*%s\n", table)

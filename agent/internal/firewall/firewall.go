@@ -25,6 +25,8 @@ type filter interface {
 	save(ctx context.Context) (string, error)
 	// restore carries out a text of iptables-restore --noflush, each table of it in one step.
 	restore(ctx context.Context, text string) error
+	// mark returns a text that is another one after whoever has changed a rule. It starts no process.
+	mark() (string, error)
 }
 
 // Firewall is piswarm's part of the packet filter of one network namespace: that of the thread that calls it.
@@ -32,12 +34,13 @@ type Firewall struct {
 	tool filter
 
 	mu sync.Mutex
-	// applied is, by table and chain, the text of each chain as it was last written. A table that it does not
-	// have is in an unknown state. Chains that did not change are left alone, so that their round robin goes
-	// on where it was.
-	applied map[string]map[string]string
-	// whole is the last ruleset that was applied as a whole, as text; empty if none was or if it failed.
-	whole string
+	// applied is what was last written, as far as it is known to have arrived: nil at the start and after an error.
+	// Chains that did not change since are left alone, so that their round robin goes on where it was.
+	applied *loadbalance.Ruleset
+	text    string // of applied
+	// intact tells that the rules were seen to be all there when the packet filter had the mark seen.
+	intact bool
+	seen   string
 }
 
 // Config says which packet filter to use.
@@ -68,74 +71,109 @@ func New(config Config) (*Firewall, error) {
 	return newFirewall(tool), nil
 }
 
-func newFirewall(tool filter) *Firewall {
-	return &Firewall{tool: tool, applied: map[string]map[string]string{}}
-}
+func newFirewall(tool filter) *Firewall { return &Firewall{tool: tool} }
 
 // Apply makes the rules be those of the ruleset. With the ruleset of the last successful call it does nothing,
 // not even look. The first call after a start goes from whatever rules of piswarm's it finds to the wanted
 // ones in one step, so the ingress of an agent that restarts never stops. If it fails, each table is either as
 // it was or as wanted, and calling it again is right.
+//
+// Connections go to a dead node until this is done. So it takes the rules to be as it left them and writes at once;
+// whether they were is for Repair to see afterwards.
 func (f *Firewall) Apply(ctx context.Context, rules loadbalance.Ruleset) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	whole := rules.String()
-	if whole == f.whole {
+	if f.applied == nil {
+		return f.look(ctx, rules)
+	}
+	if rules.String() == f.text {
 		return nil
 	}
-	return f.write(ctx, rules, whole)
+	before := map[string]state{}
+	for _, t := range f.applied.Tables {
+		before[t.Name] = left(t)
+	}
+	err := f.write(ctx, rules, before)
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return f.look(ctx, rules) // somebody has taken away what the change builds on
 }
 
-func (f *Firewall) write(ctx context.Context, rules loadbalance.Ruleset, whole string) error {
-	f.whole = ""
+// look finds out what rules there are, and writes.
+func (f *Firewall) look(ctx context.Context, rules loadbalance.Ruleset) error {
 	text, err := f.tool.save(ctx)
 	if err != nil {
 		return err
 	}
-	present := parse(text)
+	return f.write(ctx, rules, parse(text))
+}
+
+// write goes from the rules that there are to the wanted ones.
+func (f *Firewall) write(ctx context.Context, rules loadbalance.Ruleset, present map[string]state) error {
 	change := ""
 	for _, t := range rules.Tables {
-		change += rewrite(t, present[t.Name], f.applied[t.Name])
+		change += rewrite(t, present[t.Name], f.texts(t.Name))
 	}
+	f.intact = false
 	if change != "" {
 		if err := f.tool.restore(ctx, change); err != nil {
-			clear(f.applied)
+			f.applied = nil
 			return err
 		}
 	}
-	for _, t := range rules.Tables {
-		chains := map[string]string{}
-		for _, c := range t.Chains {
-			chains[c.Name] = c.String()
-		}
-		f.applied[t.Name] = chains
-	}
-	f.whole = whole
+	f.applied, f.text = &rules, rules.String()
 	return nil
 }
 
-// Repair looks whether the rules of the last Apply are still there, which somebody may have flushed, and
-// writes them anew if not. It costs a process, so it is for a slow clock and not for an idle node's. A rule
-// that somebody changed without changing the number of rules is not noticed.
-func (f *Firewall) Repair(ctx context.Context, rules loadbalance.Ruleset) error {
+// texts are the texts of the chains of a table, by name, as they were last written.
+func (f *Firewall) texts(table string) map[string]string {
+	if f.applied == nil {
+		return nil
+	}
+	texts := map[string]string{}
+	for _, t := range f.applied.Tables {
+		if t.Name == table {
+			for _, c := range t.Chains {
+				texts[c.Name] = c.String()
+			}
+		}
+	}
+	return texts
+}
+
+// Repair looks whether the rules of the last Apply are still there, which somebody may have flushed, and writes
+// them anew if not; then it says so. As long as nobody changes anything in the packet filter it starts no process,
+// so it may be called often. A rule that somebody changed without changing the number of rules is not noticed.
+func (f *Firewall) Repair(ctx context.Context) (repaired bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.applied == nil {
+		return false, nil // the next Apply looks
+	}
+	// The mark is read first: what happens after the look must not count as seen.
+	mark, err := f.tool.mark()
+	if err != nil {
+		return false, err
+	}
+	if f.intact && mark == f.seen {
+		return false, nil
+	}
 	text, err := f.tool.save(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	present := parse(text)
-	intact := true
-	for _, t := range rules.Tables {
-		intact = intact && present[t.Name].holds(t)
+	f.intact, f.seen = true, mark
+	for _, t := range f.applied.Tables {
+		f.intact = f.intact && present[t.Name].holds(t)
 	}
-	if whole := rules.String(); !intact || whole != f.whole {
-		if !intact {
-			clear(f.applied)
-		}
-		return f.write(ctx, rules, whole)
+	if f.intact {
+		return false, nil
 	}
-	return nil
+	rules := *f.applied
+	f.applied = nil // no chain's text is known
+	return true, f.write(ctx, rules, present)
 }
 
 // Execs is how many processes the firewall has started.

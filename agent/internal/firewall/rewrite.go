@@ -16,6 +16,18 @@ type state struct {
 	jumps []string
 }
 
+// left is what a table holds after it was written.
+func left(t loadbalance.Table) state {
+	s := state{chains: map[string]int{}}
+	for _, c := range t.Chains {
+		s.chains[c.Name] = len(c.Rules)
+	}
+	for _, j := range t.Jumps {
+		s.jumps = append(s.jumps, j.From+" "+j.Rule())
+	}
+	return s
+}
+
 // parse reads the output of iptables-save, by table.
 func parse(text string) map[string]state {
 	tables := map[string]state{}

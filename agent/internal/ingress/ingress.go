@@ -28,11 +28,13 @@ type Network interface {
 	Apply(context.Context, network.Wanted) error
 	Tune(ctx context.Context, lan string) error
 	FlushConntrack(context.Context, []network.Backend) error
+	SweepConntrack(ctx context.Context, pool netip.Prefix, live map[netip.Addr]bool) error
 }
 
 // Firewall is the packet filter.
 type Firewall interface {
 	Apply(context.Context, loadbalance.Ruleset) error
+	Repair(context.Context) (repaired bool, err error)
 }
 
 // Names is the containers' DNS.
@@ -49,6 +51,7 @@ type Config struct {
 	Network  Network
 	Firewall Firewall
 	Names    Names
+	Watchdog *loop.Watchdog // may be nil
 	Log      *slog.Logger
 }
 
@@ -71,6 +74,7 @@ type Ingress struct {
 	tuned    string
 	last     network.Wanted
 	lastAt   time.Time // zero: not applied yet
+	swept    bool      // what was led somewhere before this agent's life is forgotten
 }
 
 // New returns the loop.
@@ -113,53 +117,66 @@ func (i *Ingress) Run(ctx context.Context) error {
 		cluster.KindService, cluster.KindPlan, cluster.KindReport, cluster.KindNode, cluster.KindCluster))
 	defer cancel()
 	return loop.Loop{
-		Name: "ingress", Wake: []<-chan struct{}{dirty, i.cfg.Members}, Resync: resync, Pass: i.pass, Log: i.cfg.Log,
+		Name: "ingress", Wake: []<-chan struct{}{dirty, i.cfg.Members}, Resync: resync, Pass: i.pass,
+		Watchdog: i.cfg.Watchdog, Log: i.cfg.Log,
 	}.Run(ctx)
 }
 
+// pass brings everything to what is wanted. A backend that is gone leaves with the first process that starts, and no
+// step waits for another's success: what fails here is tried again, and what does not is done.
 func (i *Ingress) pass(ctx context.Context) error {
 	here := i.cfg.Place()
 	want := plan(i.cfg.View(), here)
-	if err := i.applyNetwork(ctx, want.network); err != nil {
-		return err
+	// A new way comes before the rules that lead there. Otherwise routes are looked at when the rules are done.
+	moved := !equal(i.last, want.network)
+	var ways error
+	if moved {
+		ways = i.applyNetwork(ctx, want.network)
 	}
-	if err := i.cfg.Firewall.Apply(ctx, loadbalance.Plan(want.rules)); err != nil {
-		i.release(want.released, false)
-		return err
-	}
+	rules := i.cfg.Firewall.Apply(ctx, loadbalance.Plan(want.rules))
+	forgotten := i.forget(ctx, want, rules == nil)
+	i.release(want.released, rules == nil && forgotten == nil)
 	i.cfg.Names.Set(want.names)
-	var errs []error
-	if i.tuned != here.LAN.Interface || here.LAN.Interface == "" {
-		err := i.cfg.Network.Tune(ctx, here.LAN.Interface)
-		errs = append(errs, err)
-		if err == nil {
-			i.tuned = here.LAN.Interface
-		}
+	// Every now and then the network is applied all the same: the kernel drops the routes of a Wi-Fi that went away
+	// for a moment.
+	if !moved && time.Since(i.lastAt) >= resync/2 {
+		ways = i.applyNetwork(ctx, want.network)
 	}
-	if gone := i.gone(want); len(gone) > 0 {
-		if err := i.cfg.Network.FlushConntrack(ctx, gone); err != nil {
-			i.release(want.released, false)
-			return errors.Join(append(errs, err)...) // the next pass tries again: what was led where stays remembered
-		}
+	if ways == nil && rules == nil {
+		i.once.Do(func() { close(i.ready) })
 	}
-	i.backends, i.alive = want.backends, want.alive
-	i.release(want.released, true)
-	i.once.Do(func() { close(i.ready) })
-	return errors.Join(errs...)
+	return errors.Join(ways, rules, forgotten, i.tune(ctx, here.LAN.Interface, rules == nil), i.repair(ctx))
 }
 
-// applyNetwork applies what differs from the last time, so that a change of backends costs no look at routes.
-// Every now and then it applies all the same: the kernel drops the routes of a Wi-Fi that went away for a moment.
+// applyNetwork makes the ways to all peers.
 func (i *Ingress) applyNetwork(ctx context.Context, want network.Wanted) error {
-	if time.Since(i.lastAt) < resync/2 && equal(i.last, want) {
-		return nil
-	}
-	i.lastAt = time.Time{}
+	i.last, i.lastAt = network.Wanted{}, time.Time{} // half of it may have been done
 	if err := i.cfg.Network.Apply(ctx, want); err != nil {
 		return err
 	}
 	i.last, i.lastAt = want, time.Now()
 	return nil
+}
+
+// tune sets the kernel's settings, once for each LAN interface. The rules guard what they open.
+func (i *Ingress) tune(ctx context.Context, lan string, guarded bool) error {
+	if !guarded || i.tuned == lan && lan != "" {
+		return nil
+	}
+	if err := i.cfg.Network.Tune(ctx, lan); err != nil {
+		return err
+	}
+	i.tuned = lan
+	return nil
+}
+
+// repair brings back rules that another program has taken away.
+func (i *Ingress) repair(ctx context.Context) error {
+	repaired, err := i.cfg.Firewall.Repair(ctx)
+	if repaired && err == nil {
+		i.cfg.Log.Warn("another program removed rules of piswarm's from the packet filter; they are back")
+	}
+	return err
 }
 
 func equal(a, b network.Wanted) bool {
@@ -172,6 +189,25 @@ func equal(a, b network.Wanted) bool {
 		}
 	}
 	return true
+}
+
+// forget makes the kernel forget the connections to what is gone. As long as that, or the change of the rules, did
+// not succeed, what was led where stays remembered for the next pass.
+func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
+	var errs []error
+	if gone := i.gone(want); len(gone) > 0 {
+		errs = append(errs, i.cfg.Network.FlushConntrack(ctx, gone))
+	}
+	if !i.swept && applied && want.complete {
+		err := i.cfg.Network.SweepConntrack(ctx, want.network.Pool, want.live())
+		i.swept = err == nil
+		errs = append(errs, err)
+	}
+	err := errors.Join(errs...)
+	if err == nil && applied {
+		i.backends, i.alive = want.backends, want.alive
+	}
+	return err
 }
 
 // gone are the connections for the kernel to forget. UDP has no end: a client that keeps sending from one port

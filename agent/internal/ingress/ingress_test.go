@@ -1,11 +1,14 @@
 package ingress
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +25,8 @@ type node struct {
 	calls   []string
 	fail    map[string]error
 	flushed []network.Backend
+	swept   map[netip.Addr]bool
+	damaged bool // somebody took rules away
 	names   []dns.Service
 }
 
@@ -39,9 +44,20 @@ func (n wires) FlushConntrack(_ context.Context, gone []network.Backend) error {
 	return n.call("flush")
 }
 
+func (n wires) SweepConntrack(_ context.Context, pool netip.Prefix, live map[netip.Addr]bool) error {
+	n.swept = live
+	return n.call("sweep")
+}
+
 type filter struct{ *node }
 
 func (n filter) Apply(context.Context, loadbalance.Ruleset) error { return n.call("firewall") }
+
+func (n filter) Repair(context.Context) (bool, error) {
+	damaged := n.damaged
+	n.damaged = false
+	return damaged, n.fail["repair"]
+}
 
 func (n *node) Set(s []dns.Service) { n.names = s }
 
@@ -74,22 +90,22 @@ func TestPassAppliesOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := shelf()
 		i, n := build(t, &v)
-		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"network", "firewall", "tune"}) || !ready(i) {
+		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"network", "firewall", "sweep", "tune"}) || !ready(i) {
 			t.Errorf("first pass: %v %v, ready %t", calls, err, ready(i))
 		}
 		if len(n.names) != 1 || len(n.names[0].Tasks) != 3 {
 			t.Errorf("names: %v", n.names)
 		}
-		// The firewall compares for itself; routes are looked at only now and then.
+		// The firewall compares for itself; routes are looked at only now and then, when the rules are done.
 		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"firewall"}) {
 			t.Errorf("second pass: %v %v", calls, err)
 		}
 		time.Sleep(resync)
-		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"network", "firewall"}) {
+		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"firewall", "network"}) {
 			t.Errorf("later: %v %v", calls, err)
 		}
 		describe(v, "n3", func(d *cluster.Description) { d.Subnet = "10.77.9.0/24" })
-		if calls, _ := pass(i, n); calls[0] != "network" {
+		if calls, _ := pass(i, n); !slices.Equal(calls, []string{"network", "firewall"}) {
 			t.Errorf("a peer that moved: %v", calls)
 		}
 	})
@@ -115,25 +131,94 @@ func TestPassAppliesTheFormerAfterAnError(t *testing.T) {
 	}
 }
 
+// A node that dies changes no route: the rules are changed before anything else is done.
+func TestPassChangesTheRulesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := shelf()
+		i, n := build(t, &v)
+		if _, err := pass(i, n); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		v.Members[1].Condition = cluster.Down
+		if calls, err := pass(i, n); err != nil || !slices.Equal(calls, []string{"firewall", "flush", "network"}) {
+			t.Errorf("calls %v, error %v", calls, err)
+		}
+	})
+}
+
+// What fails is tried again, and keeps nothing else from being done.
 func TestPassTriesAgain(t *testing.T) {
-	for what, ready := range map[string]bool{"network": false, "firewall": false, "tune": true} {
+	for what, test := range map[string]struct {
+		calls []string // of a pass in which it fails
+		ready bool
+	}{
+		"network":  {[]string{"network", "firewall", "sweep", "tune"}, false},
+		"firewall": {[]string{"network", "firewall"}, false},
+		"sweep":    {[]string{"network", "firewall", "sweep", "tune"}, true},
+		"tune":     {[]string{"network", "firewall", "sweep", "tune"}, true},
+		"repair":   {[]string{"network", "firewall", "sweep", "tune"}, true},
+	} {
 		t.Run(what, func(t *testing.T) {
 			v := shelf()
 			i, n := build(t, &v)
 			n.fail[what] = errors.New("broken")
-			for range 2 {
-				if calls, err := pass(i, n); !errors.Is(err, n.fail[what]) || !slices.Contains(calls, what) {
-					t.Errorf("calls %v, error %v", calls, err)
-				}
-			}
-			if _, closed := <-readyNow(i); closed != ready {
-				t.Errorf("ready: %t, want %t", closed, ready)
-			}
-			n.fail[what] = nil
-			if calls, err := pass(i, n); err != nil || !slices.Contains(calls, what) {
+			if calls, err := pass(i, n); !errors.Is(err, n.fail[what]) || !slices.Equal(calls, test.calls) {
 				t.Errorf("calls %v, error %v", calls, err)
 			}
+			if len(n.names) != 1 {
+				t.Error("names were not set")
+			}
+			if _, closed := <-readyNow(i); closed != test.ready {
+				t.Errorf("ready: %t, want %t", closed, test.ready)
+			}
+			if calls, err := pass(i, n); !errors.Is(err, n.fail[what]) || what != "repair" && !slices.Contains(calls, what) {
+				t.Errorf("again: calls %v, error %v", calls, err)
+			}
+			n.fail[what] = nil
+			if calls, err := pass(i, n); err != nil || what != "repair" && !slices.Contains(calls, what) || !ready(i) {
+				t.Errorf("at last: calls %v, error %v, ready %t", calls, err, ready(i))
+			}
 		})
+	}
+}
+
+func TestSaysThatRulesWereTakenAway(t *testing.T) {
+	v := shelf()
+	i, n := build(t, &v)
+	var log bytes.Buffer
+	i.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	if _, err := pass(i, n); err != nil || log.Len() > 0 {
+		t.Errorf("error %v, log %s", err, &log)
+	}
+	n.damaged = true
+	if _, err := pass(i, n); err != nil || strings.Count(log.String(), "they are back") != 1 {
+		t.Errorf("error %v, log %s", err, &log)
+	}
+}
+
+// What went while no agent was there is forgotten once, as soon as every ready node has told what it runs.
+func TestSweepsOnce(t *testing.T) {
+	v := shelf()
+	i, n := build(t, &v)
+	silent := v.Reports["n3"]
+	delete(v.Reports, "n3")
+	if calls, err := pass(i, n); err != nil || slices.Contains(calls, "sweep") {
+		t.Errorf("before n3 has told: %v, %v", calls, err)
+	}
+	v.Reports["n3"] = silent
+	if calls, err := pass(i, n); err != nil || !slices.Contains(calls, "sweep") {
+		t.Errorf("when n3 has told: %v, %v", calls, err)
+	}
+	want := map[netip.Addr]bool{}
+	for _, a := range []string{"10.77.1.1", "10.77.1.2", "10.77.2.1", "10.77.2.2", "10.77.3.1", "10.77.3.2"} {
+		want[netip.MustParseAddr(a)] = true
+	}
+	if !maps.Equal(n.swept, want) {
+		t.Errorf("live are %v, want %v", n.swept, want)
+	}
+	if calls, err := pass(i, n); err != nil || slices.Contains(calls, "sweep") {
+		t.Errorf("afterwards: %v, %v", calls, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -34,6 +35,18 @@ type wanted struct {
 	// complete tells that every ready node has said what it runs, so that alive lacks no one.
 	complete bool
 }
+
+// live are all addresses of the pod network that somebody answers on: those of tasks, and of the nodes' bridges.
+func (w wanted) live() map[netip.Addr]bool {
+	live := maps.Clone(w.alive)
+	live[gateway(w.network.Subnet)] = true
+	for _, p := range w.network.Peers {
+		live[gateway(p.Subnet)] = true
+	}
+	return live
+}
+
+func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
 
 // plan decides. It is pure.
 func plan(v view.View, here Place) wanted {

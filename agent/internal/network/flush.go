@@ -60,3 +60,26 @@ func (b backends) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	}
 	return b[Backend{Address: netip.AddrPortFrom(addr, flow.Reverse.SrcPort), Protocol: proto}]
 }
+
+// SweepConntrack makes the kernel forget the connections to addresses of the pool that are not live: those to
+// containers that went while no agent was there to see it.
+func (n *Network) SweepConntrack(ctx context.Context, pool netip.Prefix, live map[netip.Addr]bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := n.nl.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, strangers{pool, live}); err != nil {
+		return fmt.Errorf("forget connections to tasks of before: %w", err)
+	}
+	return nil
+}
+
+type strangers struct {
+	pool netip.Prefix
+	live map[netip.Addr]bool
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (s strangers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	addr, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	return s.pool.Contains(addr.Unmap()) && !s.live[addr.Unmap()]
+}

@@ -202,22 +202,32 @@ func TestCleanup(t *testing.T) {
 	})
 }
 
-// Somebody flushes the rules; the slow clock brings them back, and starts nothing but a look otherwise.
+// Somebody flushes the rules; the slow clock brings them back, and starts no process otherwise.
 func TestRepair(t *testing.T) {
 	variants(t, func(t *testing.T, command string) {
 		c := newCluster4(t, command)
 		n := c.nodes[0]
-		rules := loadbalance.Plan(c.input(n, []loadbalance.Service{greeters(c.backends...)}))
-		repair := func() {
+		repair := func(want bool) {
 			t.Helper()
-			if err := n.in(func() error { return n.fw.Repair(context.Background(), rules) }); err != nil {
+			err := n.in(func() error {
+				repaired, err := n.fw.Repair(context.Background())
+				if repaired != want {
+					t.Errorf("repaired: %t, want %t", repaired, want)
+				}
+				return err
+			})
+			if err != nil {
 				t.Error(err)
 			}
 		}
 		execs := n.fw.Execs()
-		repair()
+		repair(false)
 		if got := n.fw.Execs() - execs; got != 1 {
-			t.Errorf("%d processes to see that all is well, want 1", got)
+			t.Errorf("%d processes to see that a change is there, want 1", got)
+		}
+		repair(false)
+		if got := n.fw.Execs() - execs; got != 1 {
+			t.Errorf("%d processes to see that all is well, want none", got-1)
 		}
 		for _, damage := range []string{
 			"-t nat -F PREROUTING",
@@ -227,7 +237,8 @@ func TestRepair(t *testing.T) {
 			"-F && " + command + " -X",
 		} {
 			n.must(command + " " + damage)
-			repair()
+			repair(true)
+			repair(false)
 			c.exact(t, c.laptop, "tcp", n.addr.String()+":9000", 8, laptopAddr)
 			c.exact(t, n.host, "tcp", "127.0.0.1:9000", 8)
 		}

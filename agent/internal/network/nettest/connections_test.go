@@ -68,3 +68,46 @@ func TestConnections(t *testing.T) {
 		}
 	})
 }
+
+// An agent that was down while a task went forgets what was led there, and nothing else.
+func TestSweepConntrack(t *testing.T) {
+	variants(t, func(t *testing.T, command string) {
+		c := newCluster4(t, command)
+		n := c.nodes[0]
+		old, stays := c.backends[1], c.backends[2]
+		dial := func(from *host, proto, addr string) net.Conn {
+			t.Helper()
+			var conn net.Conn
+			err := from.in(func() (err error) {
+				conn, err = net.DialTimeout(proto, addr, 5*time.Second)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			return conn
+		}
+		ask := func(what string, conn net.Conn, want netip.Addr) {
+			t.Helper()
+			if got, err := askOver(conn); err != nil || got.server != want.String() {
+				t.Errorf("%s: %v, %v, want %s", what, got, err, want)
+			}
+		}
+		c.apply([]loadbalance.Service{greeters(stays)})
+		tcp := dial(c.laptop, "tcp", fmt.Sprintf("%s:9000", n.addr))
+		kept := dial(c.laptop, "udp", fmt.Sprintf("%s:9000", n.addr))
+		ask("one that stays", kept, stays)
+		c.apply([]loadbalance.Service{greeters(old)})
+		moved := dial(c.laptop, "udp", fmt.Sprintf("%s:9000", n.addr))
+		ask("one that will go", moved, old)
+		c.apply([]loadbalance.Service{greeters(c.backends[0])})
+		live := map[netip.Addr]bool{c.backends[0]: true, stays: true}
+		if err := n.network.SweepConntrack(context.Background(), pool, live); err != nil {
+			t.Fatal(err)
+		}
+		ask("one that stayed", kept, stays)
+		ask("one that went", moved, c.backends[0])
+		ask("a connection that stayed", tcp, stays)
+	})
+}

@@ -19,6 +19,12 @@ func TestLabMistakes(t *testing.T) {
 		"lab exec pi1 --":            "no command given",
 		"lab power-off":              "needs a host, for example pi1",
 		"lab cut pi1 pi2":            `but got also "pi2"`,
+		"lab split pi1":              "needs two groups of hosts",
+		"lab loss pi1 much":          "much: want a percentage, 0 to 100; see piswarm lab loss --help",
+		"lab loss pi1 101":           "101: want a percentage",
+		"lab readdress pi1 home":     "home: want an IP address",
+		"lab clone pi1":              "needs two hosts, for example pi1 pi2",
+		"lab shutdown":               "needs a host, for example pi1",
 		"lab ls --filter colour=red": "colour",
 		"lab halt":                   `unknown command "halt"`,
 	} {
@@ -77,5 +83,11 @@ func TestLabList(t *testing.T) {
 		if err := labHostList.print(&out, listOptions{format: format}, hosts); err != nil || out.String() != want {
 			t.Errorf("%s: got %q, error %v", format, &out, err)
 		}
+	}
+	hosts = []lab.Host{{Name: "pi1", Network: "up", Group: 2, Loss: 10}, {Name: "pi2", Network: "up"}}
+	out.Reset()
+	want := "NAME   ADDRESS   POWER   NETWORK\npi1                      up, group 2, 10 % lost\npi2                      up\n"
+	if err := labHostList.print(&out, listOptions{format: "table"}, hosts); err != nil || out.String() != want {
+		t.Errorf("got %q, error %v", &out, err)
 	}
 }

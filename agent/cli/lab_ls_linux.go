@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,19 @@ var labHostList = list[lab.Host]{
 		{name: "Name", header: "NAME", cell: func(h lab.Host) string { return h.Name }},
 		{name: "Address", header: "ADDRESS", cell: func(h lab.Host) string { return h.Address }},
 		{name: "Power", header: "POWER", cell: func(h lab.Host) string { return h.Power }},
-		{name: "Network", header: "NETWORK", cell: func(h lab.Host) string { return h.Network }},
+		{name: "Network", header: "NETWORK", cell: labNetwork},
 	},
 	id: func(h lab.Host) string { return h.Name },
+}
+
+// labNetwork says how well a host reaches the others.
+func labNetwork(h lab.Host) string {
+	text := h.Network
+	if h.Group > 0 {
+		text += fmt.Sprintf(", group %d", h.Group)
+	}
+	if h.Loss > 0 {
+		text += fmt.Sprintf(", %d %% lost", h.Loss)
+	}
+	return text
 }

@@ -3,7 +3,8 @@
 // A virtual Pi is a set of namespaces (process, mount, network, host name, IPC, cgroup) with an init of its own,
 // which starts containerd and `piswarm agent` with their default configuration and paths and starts them again
 // when they die, as systemd does on a real Pi. The Pis and a computer named laptop share a LAN. A Pi can lose
-// its power and its network cable at any instant, and its disk outlives both.
+// its power and its network cable at any instant, and its disk outlives both. It can shut down in good order, lose
+// packets, come back with another address or start from a copy of another's disk; the LAN can fall into parts.
 //
 //	l, err := lab.Start(ctx, lab.Options{Nodes: 3, Binary: "build/piswarm", Token: token})
 //	defer l.Close()

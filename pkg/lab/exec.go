@@ -137,7 +137,7 @@ func (l *Lab) Dial(ctx context.Context, from, network, address string) (conn net
 		return nil, err
 	}
 	if h, err := l.host(name); err == nil {
-		name = h.addr.String()
+		name = h.address().String()
 	}
 	// A name would be resolved on another thread, outside the lab.
 	if net.ParseIP(name) == nil {

@@ -106,7 +106,7 @@ func (f *forward) dial() (net.Conn, error) {
 		if !h.pi || h.machine() == nil || h.isCut() {
 			continue
 		}
-		conn, err := f.lab.Dial(ctx, LaptopName, "tcp", net.JoinHostPort(h.addr.String(), strconv.Itoa(f.port)))
+		conn, err := f.lab.Dial(ctx, LaptopName, "tcp", net.JoinHostPort(h.address().String(), strconv.Itoa(f.port)))
 		if err == nil {
 			return conn, nil
 		}

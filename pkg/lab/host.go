@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -34,7 +35,7 @@ const LaptopName = "laptop"
 type host struct {
 	lab  *Lab
 	name string
-	addr netip.Addr
+	mac  net.HardwareAddr
 	dir  string
 	pi   bool
 
@@ -43,8 +44,11 @@ type host struct {
 
 	// mu guards what List shows, for moments only.
 	mu      sync.Mutex
-	running *machine // nil: off
+	addr    netip.Addr
+	next    netip.Addr // the address from the next start on
+	running *machine   // nil: off
 	cut     bool
+	loss    int // percent of packets, each way
 }
 
 // machine is a host's life between power-on and power-off.
@@ -54,16 +58,20 @@ type machine struct {
 	line  *os.File      // the owner's end of the socket that the host's init holds
 	dead  chan struct{} // closed when init, and so every process of the host, has ended
 	up    bool          // the host has its own file system
+	lossy bool          // it has the chain that drops packets; guarded by the lab's losses
 }
 
 // newPi describes pi1, pi2, …
 func newPi(l *Lab, n int) *host {
-	name := fmt.Sprintf("pi%d", n)
-	return &host{lab: l, name: name, addr: piAddress(n), dir: filepath.Join(l.dir, name), pi: true}
+	return newHost(l, fmt.Sprintf("pi%d", n), piAddress(n), true)
 }
 
 func newLaptop(l *Lab) *host {
-	return &host{lab: l, name: LaptopName, addr: netip.MustParseAddr(lanLaptop), dir: filepath.Join(l.dir, LaptopName)}
+	return newHost(l, LaptopName, netip.MustParseAddr(lanLaptop), false)
+}
+
+func newHost(l *Lab, name string, addr netip.Addr, pi bool) *host {
+	return &host{lab: l, name: name, addr: addr, next: addr, mac: hardwareAddress(addr), dir: filepath.Join(l.dir, name), pi: pi}
 }
 
 func (h *host) logFile(program string) string { return filepath.Join(h.dir, "log", program+".log") }
@@ -116,14 +124,18 @@ func (h *host) powerOn(ctx context.Context) error {
 		return fmt.Errorf("start %s: %w", h.name, err)
 	}
 	began := time.Now()
+	h.lab.takeAddress(h)
 	err := h.boot(ctx)
+	if err == nil {
+		err = h.applyLoss(ctx)
+	}
 	if err == nil && h.pi {
 		err = h.awaitServices(ctx)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", h.name, err), h.kill())
 	}
-	h.lab.opt.Log(fmt.Sprintf("%s is up at %s after %.1f s", h.name, h.addr, time.Since(began).Seconds()))
+	h.lab.opt.Log(fmt.Sprintf("%s is up at %s after %.1f s", h.name, h.address(), time.Since(began).Seconds()))
 	return nil
 }
 
@@ -166,7 +178,7 @@ func (h *host) boot(ctx context.Context) error {
 	if err := h.lab.cg.add(h.name, cmd.Process.Pid); err != nil {
 		return fmt.Errorf("cgroups: %w%s", err, h.tail("init"))
 	}
-	if err := h.lab.lan.plug(h.name, cmd.Process.Pid, h.addr, !h.isCut()); err != nil {
+	if err := h.lab.lan.plug(h.name, cmd.Process.Pid, h.address(), h.mac, !h.isCut()); err != nil {
 		return fmt.Errorf("network: %w%s", err, h.tail("init"))
 	}
 	return h.await(ctx, m)
@@ -174,6 +186,9 @@ func (h *host) boot(ctx context.Context) error {
 
 // await sends init its orders and waits for its word that they are carried out.
 func (h *host) await(ctx context.Context, m *machine) error {
+	// Until the host is up it cannot be told of a new address.
+	h.lab.names.RLock()
+	defer h.lab.names.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, initWait)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { m.line.SetReadDeadline(time.Now()) })()
@@ -192,10 +207,7 @@ func (h *host) await(ctx context.Context, m *machine) error {
 
 // orders are what the host's init is told.
 func (h *host) orders() orders {
-	o := orders{Name: h.name, Dir: h.dir, Binary: h.lab.binary(), Cgroups: h.lab.cg.all, Pure: h.lab.cg.pure}
-	for _, other := range h.lab.hosts {
-		o.Hosts = append(o.Hosts, other.addr.String()+"\t"+other.name)
-	}
+	o := orders{Name: h.name, Dir: h.dir, Binary: h.lab.binary(), Hosts: h.lab.hostLines(), Cgroups: h.lab.cg.all, Pure: h.lab.cg.pure}
 	if h.pi {
 		o.Services = []service{
 			{Name: "containerd", Argv: []string{"containerd"}},
@@ -270,11 +282,14 @@ func (h *host) isCut() bool {
 }
 
 func (h *host) describe() Host {
-	d := Host{Name: h.name, Address: h.addr.String(), Power: "off", Network: "up"}
+	d := Host{Name: h.name, Power: "off", Network: "up", Group: h.lab.lan.groupOf(h.name)}
 	if m := h.machine(); m != nil {
 		d.Power, d.PID = "on", m.cmd.Process.Pid
 	}
-	if h.isCut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d.Address, d.Loss = h.addr.String(), h.loss
+	if h.cut {
 		d.Network = "cut"
 	}
 	return d

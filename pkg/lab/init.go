@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ const (
 )
 
 // InitMain is process 1 of a host: what `piswarm lab init` runs. Only Start starts it. It ends when the host is powered
-// off or the owner of the lab has ended, and never returns.
+// off, has shut down, or the owner of the lab has ended, and never returns.
 //
 // It runs twice in the same process. The first time it builds the host around itself; a change of cgroup namespace
 // holds for one thread, so it then replaces itself by a fresh program, which only supervises.
@@ -84,7 +85,7 @@ func becomeHost(line io.Reader) error {
 	})
 }
 
-// superviseHost keeps the services running until the owner's end of the line is gone.
+// superviseHost keeps the services running until SIGTERM asks for a shutdown, or the owner's end of the line is gone.
 func superviseHost(line *os.File, text string) error {
 	if err := os.Unsetenv(servicesVariable); err != nil {
 		return err
@@ -94,14 +95,22 @@ func superviseHost(line *os.File, text string) error {
 	if err := json.Unmarshal([]byte(text), &services); err != nil {
 		return fmt.Errorf("read the services: %w", err)
 	}
+	ask := make(chan os.Signal, 1)
+	signal.Notify(ask, unix.SIGTERM)
 	r := startReaper()
+	var running []*keeper
 	for _, s := range services {
 		out, err := openLog(hostLogDir + "/" + s.Name + ".log")
 		if err != nil {
 			return err
 		}
-		go r.keep(s, out)
+		running = append(running, r.start(s, out))
 	}
+	go func() {
+		<-ask
+		shutDown(running)
+		os.Exit(0)
+	}()
 	if _, err := io.WriteString(line, initUp); err != nil {
 		return fmt.Errorf("answer the owner: %w", err)
 	}

@@ -44,9 +44,11 @@ const MaxNodes = 200
 type Host struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
-	Power   string `json:"power"`         // on or off
-	Network string `json:"network"`       // up or cut
-	PID     int    `json:"pid,omitempty"` // of the host's init, as this machine counts
+	Power   string `json:"power"`           // on or off
+	Network string `json:"network"`         // up or cut
+	Group   int    `json:"group,omitempty"` // of a split LAN, counted from 1; 0: it reaches all
+	Loss    int    `json:"loss,omitempty"`  // percent of the packets, each way
+	PID     int    `json:"pid,omitempty"`   // of the host's init, as this machine counts
 }
 
 // Lab is a running lab. Its methods may be called from several goroutines.
@@ -59,6 +61,8 @@ type Lab struct {
 	hosts []*host
 
 	forwards []*forward
+	names    sync.RWMutex // held while addresses change; see takeAddress
+	losses   sync.Mutex   // held while the hosts' rules about lost packets change
 
 	closing  sync.Once
 	closeErr error
@@ -180,7 +184,7 @@ func (l *Lab) PowerOff(name string) error {
 	return h.powerOff()
 }
 
-// PowerOn starts a host from its disk, with the address it had, and returns when it is up as after Start. A host
+// PowerOn starts a host from its disk, with the address it had or was given meanwhile, and returns when it is up as after Start. A host
 // that is on stays on.
 func (l *Lab) PowerOn(ctx context.Context, name string) error {
 	h, err := l.host(name)

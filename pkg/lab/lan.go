@@ -28,8 +28,8 @@ func piAddress(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{192, 168, 77, byte(lanFirstPi - 1 + n)})
 }
 
-// hardwareAddress is a MAC of the range that is free for local use, made from the IP address: it stays the same when
-// a host comes back from a power cut.
+// hardwareAddress is a MAC of the range that is free for local use, made from the first IP address that a host has. It
+// belongs to the host and stays the same when the host comes back, also with another IP address.
 func hardwareAddress(addr netip.Addr) net.HardwareAddr {
 	ip := addr.As4()
 	return net.HardwareAddr{0x02, 0x50, ip[0], ip[1], ip[2], ip[3]}
@@ -41,6 +41,7 @@ type lan struct {
 	ns     *os.File
 	nl     *netlink.Handle
 	bridge int
+	parts  partition
 }
 
 func newLAN() (*lan, error) {
@@ -90,19 +91,15 @@ func newNetworkNamespace() (ns *os.File, err error) {
 
 func (l *lan) build() error {
 	router := netip.MustParseAddr(lanRouter)
-	snooping := false // it would need a querier to learn who listens, and a home has none
-	err := l.nl.LinkAdd(&netlink.Bridge{
-		LinkAttrs:         netlink.LinkAttrs{Name: "lan", HardwareAddr: hardwareAddress(router)},
-		MulticastSnooping: &snooping,
-	})
-	if err != nil {
-		return fmt.Errorf("add the bridge: %w", err)
-	}
-	bridge, err := l.nl.LinkByName("lan")
+	index, err := l.addBridge(netlink.LinkAttrs{Name: "lan", HardwareAddr: hardwareAddress(router)})
 	if err != nil {
 		return err
 	}
-	l.bridge = bridge.Attrs().Index
+	l.bridge = index
+	bridge, err := l.nl.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
 	lo, err := l.nl.LinkByName("lo")
 	if err != nil {
 		return err
@@ -116,19 +113,35 @@ func (l *lan) build() error {
 	)
 }
 
-// plug connects a host: a cable between a port of the switch, named as the host, and its eth0, which gets the address.
-func (l *lan) plug(name string, pid int, addr netip.Addr, plugged bool) error {
+// addBridge makes a switch and returns its index. It is down.
+func (l *lan) addBridge(attrs netlink.LinkAttrs) (index int, err error) {
+	snooping := false // it would need a querier to learn who listens, and a home has none
+	if err := l.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+		return 0, fmt.Errorf("add the bridge %s: %w", attrs.Name, err)
+	}
+	bridge, err := l.nl.LinkByName(attrs.Name)
+	if err != nil {
+		return 0, err
+	}
+	return bridge.Attrs().Index, nil
+}
+
+// plug connects a host: a cable between a port of its switch, named as the host, and its eth0, which gets the addresses.
+func (l *lan) plug(name string, pid int, addr netip.Addr, mac net.HardwareAddr, plugged bool) error {
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
+	// Held for as long as it takes to plug the cable in: a split moves those that it finds.
+	l.parts.mu.Lock()
 	err = l.nl.LinkAdd(&netlink.Veth{
-		LinkAttrs:        netlink.LinkAttrs{Name: name, MasterIndex: l.bridge},
+		LinkAttrs:        netlink.LinkAttrs{Name: name, MasterIndex: l.switchOf(name)},
 		PeerName:         lanInterface,
-		PeerHardwareAddr: hardwareAddress(addr),
+		PeerHardwareAddr: mac,
 		PeerNamespace:    netlink.NsFd(ns.Fd()),
 	})
+	l.parts.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("add the cable: %w", err)
 	}
@@ -162,11 +175,16 @@ func (l *lan) unplug(name string) error {
 	if err == nil {
 		err = l.nl.LinkDel(port)
 	}
-	var none netlink.LinkNotFoundError
-	if errors.As(err, &none) || errors.Is(err, syscall.ENODEV) {
+	if isNoLink(err) {
 		return nil
 	}
 	return err
+}
+
+// isNoLink tells whether an error means that there is no such link.
+func isNoLink(err error) bool {
+	var none netlink.LinkNotFoundError
+	return errors.As(err, &none) || errors.Is(err, syscall.ENODEV)
 }
 
 // setCable takes the switch's port up or down; the host sees its carrier come or go.

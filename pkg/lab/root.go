@@ -273,7 +273,7 @@ func writeFiles(o orders) error {
 	files := map[string]string{
 		"/etc/machine-id":             string(id),
 		"/etc/hostname":               o.Name + "\n",
-		"/etc/hosts":                  "127.0.0.1\tlocalhost\n" + strings.Join(o.Hosts, "\n") + "\n",
+		"/etc/hosts":                  hostsText(o.Hosts),
 		"/etc/resolv.conf":            "nameserver " + lanRouter + "\n", // it refuses at once
 		"/etc/containerd/config.toml": containerdConfig,
 	}

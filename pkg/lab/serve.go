@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,7 +20,12 @@ import (
 //
 //	GET  /v1/hosts                 []Host
 //	GET  /v1/hosts/NAME/target     Target
-//	POST /v1/hosts/NAME/power-off  and power-on, cut, heal
+//	POST /v1/hosts/NAME/power-off  and power-on, shutdown, cut, heal
+//	POST /v1/hosts/NAME/loss       ?percent=10
+//	POST /v1/hosts/NAME/address    ?address=192.168.77.99
+//	POST /v1/hosts/NAME/clone      ?from=pi1
+//	POST /v1/split                 ?group=pi1,pi2&group=pi3
+//	POST /v1/unsplit
 //	POST /v1/down                  ends the lab and, with it, Serve
 //
 // An error is a status of 400 or more and {"error": "…"}.
@@ -65,16 +73,42 @@ func handler(l *Lab, down func()) http.Handler {
 		target, err := l.Target(r.PathValue("name"))
 		answer(w, target, err)
 	})
-	for verb, do := range map[string]func(ctx context.Context, name string) error{
-		"power-off": func(_ context.Context, name string) error { return l.PowerOff(name) },
-		"power-on":  l.PowerOn,
-		"cut":       func(_ context.Context, name string) error { return l.Cut(name) },
-		"heal":      func(_ context.Context, name string) error { return l.Heal(name) },
+	for verb, do := range map[string]func(ctx context.Context, name string, query url.Values) error{
+		"power-off": func(_ context.Context, name string, _ url.Values) error { return l.PowerOff(name) },
+		"power-on":  func(ctx context.Context, name string, _ url.Values) error { return l.PowerOn(ctx, name) },
+		"shutdown":  func(ctx context.Context, name string, _ url.Values) error { return l.Shutdown(ctx, name) },
+		"cut":       func(_ context.Context, name string, _ url.Values) error { return l.Cut(name) },
+		"heal":      func(_ context.Context, name string, _ url.Values) error { return l.Heal(name) },
+		"loss": func(ctx context.Context, name string, query url.Values) error {
+			percent, err := strconv.Atoi(query.Get("percent"))
+			if err != nil {
+				return fmt.Errorf("a loss of %q: want a whole number of percent", query.Get("percent"))
+			}
+			return l.Loss(ctx, name, percent)
+		},
+		"address": func(_ context.Context, name string, query url.Values) error {
+			addr, err := netip.ParseAddr(query.Get("address"))
+			if err != nil {
+				return err
+			}
+			return l.Readdress(name, addr)
+		},
+		"clone": func(ctx context.Context, name string, query url.Values) error {
+			return l.Clone(ctx, query.Get("from"), name)
+		},
 	} {
 		mux.HandleFunc("POST /v1/hosts/{name}/"+verb, func(w http.ResponseWriter, r *http.Request) {
-			answer(w, struct{}{}, do(r.Context(), r.PathValue("name")))
+			answer(w, struct{}{}, do(r.Context(), r.PathValue("name"), r.URL.Query()))
 		})
 	}
+	mux.HandleFunc("POST /v1/split", func(w http.ResponseWriter, r *http.Request) {
+		var groups [][]string
+		for _, g := range r.URL.Query()["group"] {
+			groups = append(groups, strings.Split(g, ","))
+		}
+		answer(w, struct{}{}, l.Split(groups...))
+	})
+	mux.HandleFunc("POST /v1/unsplit", func(w http.ResponseWriter, _ *http.Request) { answer(w, struct{}{}, l.Unsplit()) })
 	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, _ *http.Request) {
 		down()
 		// Close does its work once and gives all who call it the result.
@@ -95,90 +129,4 @@ func answer(w http.ResponseWriter, value any, err error) {
 	}
 	// The caller may have gone.
 	_ = json.NewEncoder(w).Encode(value)
-}
-
-// ErrNoLab is the error of Connect when no lab is served at the socket.
-var ErrNoLab = errors.New("no lab is up: start one with `piswarm lab up`")
-
-// Remote is a lab that another process serves. Its methods do what those of [Lab] do.
-type Remote struct {
-	http *http.Client
-}
-
-// Connect finds the lab that is served at a socket.
-func Connect(ctx context.Context, socket string) (*Remote, error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("the lab needs root: run it with sudo")
-	}
-	r := &Remote{http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
-	if err != nil {
-		return nil, ErrNoLab
-	}
-	return r, conn.Close()
-}
-
-// List returns all hosts.
-func (r *Remote) List(ctx context.Context) (hosts []Host, err error) {
-	err = r.do(ctx, http.MethodGet, "/v1/hosts", &hosts)
-	return hosts, err
-}
-
-// Exec runs a command on a host, as a child of this process.
-func (r *Remote) Exec(ctx context.Context, name string, argv []string, stdio Stdio) (int, error) {
-	var target Target
-	if err := r.do(ctx, http.MethodGet, "/v1/hosts/"+url.PathEscape(name)+"/target", &target); err != nil {
-		return -1, err
-	}
-	return target.Exec(ctx, argv, stdio)
-}
-
-// PowerOff cuts a host's power.
-func (r *Remote) PowerOff(ctx context.Context, name string) error {
-	return r.post(ctx, name, "power-off")
-}
-
-// PowerOn starts a host from its disk and returns when it is up.
-func (r *Remote) PowerOn(ctx context.Context, name string) error {
-	return r.post(ctx, name, "power-on")
-}
-
-// Cut pulls a host's network cable.
-func (r *Remote) Cut(ctx context.Context, name string) error { return r.post(ctx, name, "cut") }
-
-// Heal puts a host's network cable back.
-func (r *Remote) Heal(ctx context.Context, name string) error { return r.post(ctx, name, "heal") }
-
-// Down ends the lab and returns when nothing of it is left.
-func (r *Remote) Down(ctx context.Context) error {
-	return r.do(ctx, http.MethodPost, "/v1/down", &struct{}{})
-}
-
-func (r *Remote) post(ctx context.Context, name, verb string) error {
-	return r.do(ctx, http.MethodPost, "/v1/hosts/"+url.PathEscape(name)+"/"+verb, &struct{}{})
-}
-
-func (r *Remote) do(ctx context.Context, method, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://lab"+path, nil)
-	if err != nil {
-		return err
-	}
-	response, err := r.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask the lab: %w", err)
-	}
-	defer response.Body.Close()
-	decoder := json.NewDecoder(response.Body)
-	if response.StatusCode >= http.StatusBadRequest {
-		var e errorAnswer
-		if err := decoder.Decode(&e); err != nil || e.Error == "" {
-			return fmt.Errorf("ask the lab: %s", response.Status)
-		}
-		return errors.New(e.Error)
-	}
-	return decoder.Decode(into)
 }

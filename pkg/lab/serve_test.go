@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,21 @@ func TestServe(t *testing.T) {
 	if _, err := r.Exec(t.Context(), "../x", []string{"true"}, Stdio{}); err == nil || !strings.Contains(err.Error(), `no host "../x"`) {
 		t.Errorf("odd host: error %v", err)
 	}
+	if err := r.Loss(t.Context(), "pi1", 20); err != nil || l.List()[0].Loss != 20 {
+		t.Errorf("loss: %+v, error %v", l.List()[0], err)
+	}
+	if err := r.Split(t.Context(), []string{"pi1"}, []string{"laptop"}); err != nil || l.List()[0].Group != 1 || l.List()[1].Group != 2 {
+		t.Errorf("split: %+v, error %v", l.List(), err)
+	}
+	if err := r.Unsplit(t.Context()); err != nil || l.List()[0].Group != 0 {
+		t.Errorf("unsplit: %+v, error %v", l.List(), err)
+	}
+	if err := r.Readdress(t.Context(), "pi1", netip.MustParseAddr("192.168.77.1")); err == nil || !strings.Contains(err.Error(), "the router has it") {
+		t.Errorf("readdress: error %v", err)
+	}
+	if err := r.Clone(t.Context(), "laptop", "pi1"); err == nil || !strings.Contains(err.Error(), "clone laptop to pi1: laptop is on") {
+		t.Errorf("clone: error %v", err)
+	}
 	state := func() string {
 		hosts, err := r.List(t.Context())
 		if err != nil {
@@ -53,6 +69,7 @@ func TestServe(t *testing.T) {
 		want string
 	}{
 		{r.Cut, "on cut"}, {r.Heal, "on up"}, {r.PowerOff, "off up"}, {r.PowerOn, "on up"},
+		{r.Shutdown, "off up"}, {r.PowerOn, "on up"},
 	} {
 		if err := step.do(t.Context(), "pi1"); err != nil || state() != step.want {
 			t.Errorf("pi1 is %s, want %s; error %v", state(), step.want, err)

@@ -87,25 +87,59 @@ func (r *reaper) spawn(argv []string, out *os.File) (int, <-chan syscall.WaitSta
 	return pid, end, nil
 }
 
-// keep runs a service for as long as the host is on.
-func (r *reaper) keep(s service, out *os.File) {
+// keep runs a service until it is told to stop. Then it asks the program to end, kills it if that takes too long, and
+// returns.
+func (r *reaper) keep(s service, out *os.File, stop <-chan struct{}) {
 	note := func(format string, args ...any) {
 		fmt.Fprintf(out, "lab: %s: %s\n", s.Name, fmt.Sprintf(format, args...))
 	}
-	awaitFile(s.After, afterWait)
-	for pause := restartFirst; ; pause = min(2*pause, restartLast) {
+	awaitFile(s.After, afterWait, stop)
+	for pause := restartFirst; !stopped(stop, 0); pause = min(2*pause, restartLast) {
 		began := time.Now()
 		pid, end, err := r.spawn(s.Argv, out)
 		if err != nil {
 			note("%v", err)
 		} else {
-			status := <-end
+			status := awaitEnd(pid, end, stop)
 			note("process %d ended: %s", pid, describeEnd(status))
 		}
 		if time.Since(began) > restartSettle {
 			pause = restartFirst
 		}
-		time.Sleep(pause)
+		stopped(stop, pause)
+	}
+}
+
+// awaitEnd waits for the end of a program, and brings it about when it is to stop.
+func awaitEnd(pid int, end <-chan syscall.WaitStatus, stop <-chan struct{}) syscall.WaitStatus {
+	select {
+	case status := <-end:
+		return status
+	case <-stop:
+	}
+	// Until its end was awaited the process is at least a zombie, and its number nobody else's.
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	select {
+	case status := <-end:
+		return status
+	case <-time.After(stopWait):
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	return <-end
+}
+
+// stopped tells whether it is time to stop, after waiting so long for it.
+func stopped(stop <-chan struct{}, wait time.Duration) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+	}
+	select {
+	case <-stop:
+		return true
+	case <-time.After(wait):
+		return false
 	}
 }
 
@@ -118,9 +152,9 @@ func describeEnd(status syscall.WaitStatus) string {
 
 // awaitFile waits for a path to exist; an empty one always does. After the wait, the service may find out itself what
 // is missing, and say so in its log.
-func awaitFile(path string, wait time.Duration) {
-	for deadline := time.Now().Add(wait); path != "" && time.Now().Before(deadline); time.Sleep(pollEvery) {
-		if unix.Access(path, unix.F_OK) == nil {
+func awaitFile(path string, wait time.Duration, stop <-chan struct{}) {
+	for deadline := time.Now().Add(wait); path != "" && time.Now().Before(deadline); {
+		if unix.Access(path, unix.F_OK) == nil || stopped(stop, pollEvery) {
 			return
 		}
 	}

@@ -38,7 +38,7 @@
 // back or forgotten.
 //
 // Which nodes are known is decided from the very records that the leader compares, so nodes of which it has not
-// heard yet need care. A node is a stranger when it is new, or has learned that it was forgotten, and joins when
+// heard yet need care. A node is a stranger when it has just come up, or has learned that it was forgotten, and joins when
 // it and some member B hold the same, its node record being on B's disk (Store.join). At that moment it has B's
 // clock, and writes anew what it wrote as a stranger. A leader's C(B) then is from before B had the node record,
 // hence not beyond B's clock and below all that the new member writes; or else the leader has seen the node
@@ -60,6 +60,9 @@
 //     is valid by itself, and the greater is adopted.
 //   - A new leader knows no C(B) at first; it learns them in its own exchanges, and until then raises nothing.
 //   - A node crashes after it agreed, before it saved: it comes back with its old horizon, hence stale.
+//   - A node comes back with an older copy of its disk, and so breaks its word that all it writes later has a greater
+//     counter than C(B). That is why every node is a stranger when it comes up: what it writes before it has met a
+//     peer is written anew, above all that the peer knows, and not dropped as old.
 //   - A node is forgotten (its node/<id> deleted) and comes back: it resurrects nothing. What it wrote alone
 //     meanwhile survives if its counter is beyond the horizon, and is dropped otherwise, named in [Outcome].
 //     Forgetting a node is what accepts that. Two halves that have forgotten one another are the same case.

@@ -157,7 +157,7 @@ func (s *Store) observe(in Message, o *Outcome) error {
 // clock, which is now this node's too. What it wrote as a stranger is written anew, to lie above them.
 func (s *Store) join(o *Outcome) error {
 	anew := s.set.list(s.unheard)
-	s.joined, s.since = true, 0
+	s.joined, s.since, s.alone = true, 0, make(map[string]Version)
 	s.changes++
 	s.wakeAll()
 	for _, r := range anew {
@@ -179,9 +179,7 @@ func (s *Store) expel() {
 }
 
 // unheard tells whether a record is one that this node wrote as a stranger.
-func (s *Store) unheard(r Record) bool {
-	return !s.joined && r.Version.Node == s.self && r.Version.Counter > s.since && cluster.Persistent(r.Key)
-}
+func (s *Store) unheard(r Record) bool { return s.alone[r.Key] == r.Version }
 
 // RaiseHorizon purges the tombstones that every known node has acknowledged, and returns them. A node is known
 // as long as its node/<id> record lives, be it up or down. Only the leader calls this, every now and then; the

@@ -31,10 +31,11 @@ type Store struct {
 	// changes counts whatever alters the snapshot, to tell whether a saved one is still up to date.
 	changes uint64
 	horizon uint64
-	// joined says that this node is a member: it and a peer have held the same, its own node record included.
-	// While it is a stranger, what it has written since that counter is known to have been with no member.
+	// joined says that this node is a member: since it came up, it and a peer have held the same, its own node
+	// record included. While it is a stranger, alone has what it wrote since that counter.
 	joined bool
 	since  uint64
+	alone  map[string]Version
 	// reported says that report/<self> was written since the start, so that an older life's report loses.
 	reported bool
 	acks     acks
@@ -51,7 +52,7 @@ type Store struct {
 type Snapshot struct {
 	Clock   uint64
 	Horizon uint64
-	// Joined tells whether the node is a member. If not, Since is the counter from which on it has been none.
+	// Joined tells whether the node was a member. If not, Since is the counter from which on it has been none.
 	Joined  bool
 	Since   uint64
 	Records []Record // persistent ones, tombstones included, in order of their keys
@@ -69,11 +70,18 @@ func New(self string, from Snapshot) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		self: self, set: newSet(), acks: make(acks), watches: make(map[int]watch),
-		clock: from.Clock, kept: from.Clock, durable: from.Clock, horizon: from.Horizon, joined: from.Joined, since: from.Since,
+		self: self, set: newSet(), acks: make(acks), alone: make(map[string]Version), watches: make(map[int]watch),
+		clock: from.Clock, kept: from.Clock, durable: from.Clock, horizon: from.Horizon, since: from.Since,
+	}
+	if from.Joined {
+		// Whether the disk is the one that this node had last, or an older copy of it, only a peer can show.
+		s.since = from.Clock
 	}
 	for _, r := range from.Records {
 		s.set.merge(r)
+		if r.Version.Node == self && r.Version.Counter > s.since {
+			s.alone[r.Key] = r.Version
+		}
 	}
 	return s, nil
 }
@@ -173,6 +181,9 @@ func (s *Store) write(r Record) (Record, error) {
 		s.reported = true
 	}
 	s.take(r)
+	if !s.joined && cluster.Persistent(r.Key) {
+		s.alone[r.Key] = r.Version
+	}
 	s.wake(r.Key)
 	return r, nil
 }

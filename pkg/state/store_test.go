@@ -2,7 +2,11 @@ package state
 
 import (
 	"errors"
+	"go/parser"
+	"go/token"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -326,5 +330,32 @@ func TestRestartedNodeRepublishesItsReport(t *testing.T) {
 	mustEqual(t, a, b)
 	if r, _ := b.Get("report/a"); string(r.Value) != `"newer"` {
 		t.Fatalf("b holds %s", r.Value)
+	}
+}
+
+// A Pi's clock starts in 1970 and jumps by years. Nothing here may depend on it, so nothing here may know of it: not by
+// package time, and not by a package that would ask for the time in its stead.
+func TestNothingHereKnowsTheTime(t *testing.T) {
+	allowed := []string{
+		"bytes", "cmp", "compress/flate", "crypto/sha256", "encoding/binary", "encoding/hex", "encoding/json", "errors",
+		"fmt", "io", "maps", "slices", "strings", "sync", "github.com/piswarm/piswarm/pkg/cluster",
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range file.Imports {
+			if path, err := strconv.Unquote(i.Path.Value); err != nil || !slices.Contains(allowed, path) {
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
 	}
 }

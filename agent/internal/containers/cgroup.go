@@ -32,6 +32,15 @@ func readCgroups(root string) cgroupFacts {
 	}
 }
 
+// hierarchies are the directories below root that have a tree of groups each: root itself with version 2.
+func hierarchies(root string) []string {
+	if readCgroups(root).v2 {
+		return []string{root}
+	}
+	all, _ := filepath.Glob(filepath.Join(root, "*"))
+	return all
+}
+
 // oomKilled asks a container's group, which stays until the container is removed, whether the kernel killed one
 // of its processes for want of memory. So the answer needs no event to have been seen.
 func oomKilled(root, group string) bool {

@@ -60,6 +60,10 @@ func (r *Runtime) assemble(ctx context.Context, s Spec) error {
 	if err != nil {
 		return fmt.Errorf("read the image's configuration: %w", err)
 	}
+	// Output is what tells one that was started from one that was not. What is there is of one that was lost.
+	if err := os.Remove(r.logPath(s.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	files, err := r.writeFiles(s)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package containers
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type meter struct {
 	mu          sync.Mutex
 	done, total int64
 	last        time.Time
+	expected    []ocispec.Descriptor // layers
 }
 
 func newMeter(report func(done, total int64)) *meter { return &meter{report: report} }
@@ -61,10 +63,29 @@ func (m *meter) expect(store content.Store) func(images.Handler) images.Handler 
 					}
 				}
 				m.add(done, total)
+				m.note(children)
 			}
 			return children, err
 		})
 	}
+}
+
+// note remembers which layers are meant to come.
+func (m *meter) note(children []ocispec.Descriptor) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, child := range children {
+		if images.IsLayerType(child.MediaType) {
+			m.expected = append(m.expected, child)
+		}
+	}
+}
+
+// layers are those that were meant to come.
+func (m *meter) layers() []ocispec.Descriptor {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.expected)
 }
 
 // meteredResolver counts what its fetchers deliver of layers.

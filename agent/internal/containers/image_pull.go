@@ -9,9 +9,11 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	digest "github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // PullRequest says what to fetch and where it may be.
@@ -22,6 +24,8 @@ type PullRequest struct {
 	Sources []Peer
 	// Registry allows to ask the registry that Ref names if no source has it.
 	Registry bool
+	// ForService says that no person asked for the image: PruneImages may remove it.
+	ForService bool
 	// Progress, if not nil, is told from time to time how many bytes are here, of how many. It must not block.
 	Progress func(done, total int64)
 }
@@ -59,7 +63,7 @@ func (r *Runtime) pull(ctx context.Context, ref imageRef, req PullRequest, progr
 	}
 	defer cancel()
 	if image, err := r.imageByDigest(ctx, req.Digest); err == nil {
-		return r.explain(ctx, r.name(ctx, ref, images.Image{Target: image.Target()}, false))
+		return r.explain(ctx, r.name(ctx, ref, req.named(image.Target()), false))
 	} else if !errors.Is(err, ErrImageUnknown) {
 		return r.explain(ctx, err)
 	}
@@ -72,16 +76,19 @@ func (r *Runtime) pull(ctx context.Context, ref imageRef, req PullRequest, progr
 	// is only known when they are all here. Then the next attempt leaves it out.
 	for {
 		meter := newMeter(progress)
-		image, err := r.fetch(ctx, ref, sources, req.Registry, snapshotter, meter)
+		image, err := r.fetch(ctx, ref, req, sources, snapshotter, meter)
 		if err == nil {
 			meter.finish()
-			return r.explain(ctx, r.name(ctx, ref, images.Image{Target: image.Target()}, false))
+			return r.explain(ctx, r.name(ctx, ref, req.named(image.Target()), false))
 		}
 		if reachErr := r.reach(ctx); reachErr != nil {
 			return reachErr
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if isNoSpace(err) {
+			return r.explain(ctx, errors.Join(err, r.dropParts(ctx, meter.layers())))
 		}
 		if strings.Contains(err.Error(), "no match for platform") {
 			return rejectf("the image has nothing for %s", r.platformName())
@@ -97,15 +104,29 @@ func (r *Runtime) pull(ctx context.Context, ref imageRef, req PullRequest, progr
 	}
 }
 
+// labels mark what the request brings.
+func (q PullRequest) labels() map[string]string {
+	if q.ForService {
+		return map[string]string{labelForService: "yes"}
+	}
+	return nil
+}
+
+// named is what the request calls an image.
+func (q PullRequest) named(target ocispec.Descriptor) images.Image {
+	return images.Image{Target: target, Labels: q.labels()}
+}
+
 // fetch does one transfer.
-func (r *Runtime) fetch(ctx context.Context, ref imageRef, sources []Peer, registry bool, snapshotter string, m *meter) (client.Image, error) {
-	resolver, err := r.resolver(sources, registry)
+func (r *Runtime) fetch(ctx context.Context, ref imageRef, req PullRequest, sources []Peer, snapshotter string, m *meter) (client.Image, error) {
+	resolver, err := r.resolver(sources, req.Registry)
 	if err != nil {
 		return nil, err
 	}
 	return r.client.Pull(ctx, ref.pinned(ref.digest),
 		client.WithResolver(meteredResolver{resolver, m}),
 		client.WithPullUnpack,
+		client.WithPullLabels(req.labels()),
 		client.WithPullSnapshotter(snapshotter),
 		client.WithMaxConcurrentDownloads(downloads),
 		client.WithImageHandlerWrapper(m.expect(r.client.ContentStore())))
@@ -124,6 +145,18 @@ func (r *Runtime) dropSpoiled(ctx context.Context) error {
 			if err := store.Abort(ctx, s.Ref); err != nil && !errdefs.IsNotFound(err) {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// dropParts removes what a transfer has brought of layers that are not complete. It would be the beginning of the next
+// attempt, but on a full disk others need the space.
+func (r *Runtime) dropParts(ctx context.Context, layers []ocispec.Descriptor) error {
+	for _, layer := range layers {
+		err := r.client.ContentStore().Abort(ctx, remotes.MakeRefKey(ctx, layer))
+		if err != nil && !errdefs.IsNotFound(err) {
+			return err
 		}
 	}
 	return nil

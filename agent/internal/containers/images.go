@@ -195,7 +195,8 @@ func (r *Runtime) name(ctx context.Context, ref imageRef, image images.Image, mo
 		image.Name = name
 		_, err := r.client.ImageService().Create(ctx, image)
 		if errdefs.IsAlreadyExists(err) && move {
-			_, err = r.client.ImageService().Update(ctx, image, "target")
+			// With its target goes the mark: whoever moves a name is a person.
+			_, err = r.client.ImageService().Update(ctx, image, "target", "labels")
 		}
 		if err != nil && !errdefs.IsAlreadyExists(err) {
 			return err
@@ -255,17 +256,7 @@ func (r *Runtime) removeImage(ctx context.Context, name string) error {
 	if len(users) > 0 && len(others) == 0 {
 		return kindError{ErrImageInUse, fmt.Errorf("service %s runs it on this node: remove the service first", users[0])}
 	}
-	for i, name := range remove {
-		var opts []images.DeleteOpt
-		if i == len(remove)-1 {
-			// Whoever removes an image wants the space.
-			opts = append(opts, images.SynchronousDelete())
-		}
-		if err := store.Delete(ctx, name, opts...); err != nil && !errdefs.IsNotFound(err) {
-			return r.explain(ctx, err)
-		}
-	}
-	return nil
+	return r.explain(ctx, r.removeNames(ctx, remove))
 }
 
 // imageUsers names the services of the containers made from an image.

@@ -214,7 +214,8 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 	if err != nil && !errdefs.IsNotFound(err) {
 		return r.explain(ctx, err)
 	}
-	return r.explain(ctx, r.discard(ctx, id))
+	// Of a container whose shim was killed, processes may be left.
+	return r.explain(ctx, errors.Join(r.endLeftover(ctx, id), r.discard(ctx, id)))
 }
 
 func (r *Runtime) removeTask(ctx context.Context, container client.Container) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
@@ -69,6 +70,7 @@ type Runtime struct {
 
 	mu          sync.Mutex
 	snapshotter string           // "" until containerd was asked
+	root        string           // likewise: of its content store
 	sizes       map[string]int64 // of images, by digest
 }
 
@@ -175,6 +177,16 @@ func (r *Runtime) explain(ctx context.Context, err error) error {
 		return r.unavailable()
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case isNoSpace(err):
+		return kindError{ErrNoSpace, fmt.Errorf("no space left on this node's disk: remove images with piswarm image rm, or see with df -h what fills it (%w)", err)}
 	}
 	return err
+}
+
+// ErrNoSpace is the kind of every error that says that a disk of this node is full.
+var ErrNoSpace = errors.New("no space left")
+
+// isNoSpace tells whether the kernel has refused to write. From containerd comes only the text of it.
+func isNoSpace(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || strings.Contains(err.Error(), unix.ENOSPC.Error())
 }

@@ -29,6 +29,11 @@ type Fake struct {
 	createErrors, startErrors, pullErrors map[string]error
 	crashes                               map[string]crash
 	pullTime                              time.Duration
+
+	lost   map[string]bool // containers that run on although containerd has forgotten them
+	pulled []string        // images that were fetched for a service, the oldest first
+	disk   containers.Disk
+	bytes  int64 // of each image
 }
 
 type fakeContainer struct {
@@ -95,8 +100,28 @@ func (f *Fake) Resync() {
 	f.script(func() { f.tell(containers.Event{Type: containers.EventResync}) })
 }
 
+// LoseStore makes the runtime forget its containers, which run on, and its images, as if the disk that it keeps them on
+// was emptied.
+func (f *Fake) LoseStore() {
+	f.script(func() {
+		for id, c := range f.all {
+			if c.State == containers.Running {
+				put(&f.lost, id, true)
+			}
+		}
+		f.all, f.here, f.pulled = nil, nil, nil
+		f.tell(containers.Event{Type: containers.EventResync})
+	})
+}
+
+// SetDisk says how full the disk is, and how much of it each image takes. Once that is more than zero, pulling needs
+// room.
+func (f *Fake) SetDisk(disk containers.Disk, image int64) {
+	f.script(func() { f.disk, f.bytes = disk, image })
+}
+
 // Calls are those that were made to change something, in their order: "create t1", "start t1", "stop t1",
-// "remove t1", "pull sha256:…".
+// "remove t1", "pull sha256:…", "prune".
 func (f *Fake) Calls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -155,6 +180,9 @@ func (f *Fake) Start(ctx context.Context, id string) error {
 		}
 		if err := f.startErrors[c.Service]; err != nil {
 			return err
+		}
+		if f.lost[id] {
+			return errors.New("there is one by that ID already")
 		}
 		f.lastPID++
 		c.State, c.PID, c.StartedAt = containers.Running, f.lastPID, time.Now()
@@ -269,11 +297,54 @@ func (f *Fake) Pull(ctx context.Context, req containers.PullRequest) error {
 	case !f.here[req.Digest] && !f.offered[req.Digest]:
 		return fmt.Errorf("%w: %s", containers.ErrImageUnknown, req.Ref)
 	}
+	if !f.here[req.Digest] {
+		if f.bytes > f.disk.Free {
+			return fmt.Errorf("%w: %s", containers.ErrNoSpace, req.Ref)
+		}
+		f.disk.Free -= f.bytes
+		put(&f.here, req.Digest, true)
+		if req.ForService {
+			f.pulled = append(f.pulled, req.Digest)
+		}
+	}
 	if req.Progress != nil {
 		req.Progress(1, 1)
 	}
-	put(&f.here, req.Digest, true)
 	return nil
+}
+
+// Sweep ends what LoseStore left.
+func (f *Fake) Sweep(ctx context.Context) error {
+	f.script(func() { f.lost = nil })
+	return ctx.Err()
+}
+
+// Disk is what SetDisk said, with what has become of it since.
+func (f *Fake) Disk(ctx context.Context) (containers.Disk, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.disk, ctx.Err()
+}
+
+// PruneImages removes images that Pull brought for a service.
+func (f *Fake) PruneImages(ctx context.Context, keep map[string]bool, free int64) (removed []string, err error) {
+	err = f.call(ctx, "prune", func() error {
+		for _, digest := range slices.Clone(f.pulled) {
+			used := keep[digest]
+			for _, c := range f.all {
+				used = used || c.Digest == digest
+			}
+			if used || f.disk.Free >= free {
+				continue
+			}
+			delete(f.here, digest)
+			f.pulled = slices.DeleteFunc(f.pulled, func(d string) bool { return d == digest })
+			f.disk.Free += f.bytes
+			removed = append(removed, digest)
+		}
+		return nil
+	})
+	return removed, err
 }
 
 func (f *Fake) Has(_ context.Context, digest string) bool {

@@ -182,13 +182,14 @@ func (s *session) loops(filter *firewall.Firewall) {
 	s.leader = leader.New(leader.Config{
 		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Members: leaderWake, Log: s.log,
 	})
-	s.worker = worker.New(worker.Config{
-		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Runtime: s.agent.runtime, Network: s.agent.network,
-		Subnet: s.place.subnet, Go: s.going, Members: workerWake, Describe: s.describe, Peer: s.images.peer, Log: s.log,
-	})
 	s.ingress = ingress.New(ingress.Config{
 		Store: s.store, View: s.reader.View, Place: s.place.get, Members: ingressWake, Network: s.agent.network,
-		Firewall: filter, Names: s.names, Log: s.log,
+		Firewall: filter, Names: s.names, Watchdog: &s.agent.watchdog, Log: s.log,
+	})
+	s.worker = worker.New(worker.Config{
+		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Runtime: s.agent.runtime, Network: s.agent.network,
+		Subnet: s.place.subnet, Go: s.going, Members: workerWake, Describe: s.describe, Peer: s.images.peer,
+		Released: s.ingress.Released, ReleasedChanged: s.ingress.ReleasedChanged(), Leaving: s.leaving.Load, Log: s.log,
 	})
 }
 

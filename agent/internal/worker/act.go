@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,6 +47,9 @@ func (w *Worker) trouble(t *task, err error) {
 		// It was here at the last look, or the registry does not have it; looking again tells which.
 		w.inspect = true
 		w.failed(t, cluster.Failed, text, time.Now())
+	case errors.Is(err, containers.ErrNoSpace):
+		w.disk.full = true
+		w.failed(t, cluster.Failed, text, time.Now())
 	case errors.Is(err, containers.ErrRejected):
 		w.failed(t, cluster.Rejected, text, time.Now())
 	default:
@@ -59,7 +63,7 @@ func (w *Worker) trouble(t *task, err error) {
 // fetch brings a task's image here.
 func (w *Worker) fetch(ctx context.Context, want cluster.Container, from source) error {
 	// The registry is the last to be asked: whoever shall not ask it waits, and does not come here.
-	request := containers.PullRequest{Ref: want.Image, Digest: want.Digest, Registry: true}
+	request := containers.PullRequest{Ref: want.Image, Digest: want.Digest, Registry: true, ForService: true}
 	for _, id := range from.peers {
 		if peer, ok := w.cfg.Peer(id); ok {
 			request.Sources = append(request.Sources, peer)
@@ -72,6 +76,10 @@ func (w *Worker) fetch(ctx context.Context, want cluster.Container, from source)
 	return nil
 }
 
+// slotLimit is how long one start may keep others from theirs. What takes longer hangs, and waits for something else
+// than the processor.
+const slotLimit = 10 * time.Second
+
 // start makes the container of a planned task and starts it.
 func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, service cluster.Service) error {
 	select {
@@ -79,7 +87,9 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 		return ctx.Err()
 	case w.slots <- struct{}{}:
 	}
-	defer func() { <-w.slots }()
+	release := sync.OnceFunc(func() { <-w.slots })
+	defer release()
+	defer time.AfterFunc(slotLimit, release).Stop()
 
 	id, spec := planned.ID, service.Spec
 	if t.container == containers.Created {
@@ -97,7 +107,7 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 	}
 	hostname := cmp.Or(spec.Container.Hostname, id[:min(12, len(id))])
 	w.mu.Lock()
-	t.exit, t.oom = nil, false
+	t.exit, t.oom, t.begun = nil, false, false
 	w.mu.Unlock()
 	err = w.cfg.Runtime.Create(ctx, containers.Spec{
 		ID: id,
@@ -125,7 +135,7 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t.container, t.runningAt = containers.Running, time.Now()
+	t.container, t.runningAt, t.waited = containers.Running, time.Now(), nil
 	t.enter(cluster.Running)
 	return nil
 }
@@ -157,11 +167,28 @@ func (w *Worker) address(t *task) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("no address is left in %s: this node runs its most of containers", subnet)
 }
 
+// countLimit bounds how long the kernel may take to list its connections.
+const countLimit = 2 * time.Second
+
+// count sees how many connections the task still has. Where the kernel does not tell, none are waited for.
+func (w *Worker) count(ctx context.Context, t *task, address netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, countLimit)
+	defer cancel()
+	open, err := w.cfg.Network.Connections(ctx, address)
+	if err != nil {
+		w.cfg.Log.Debug("connections of a task that is to end", "task", t.status.ID, "error", err)
+		open = 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t.parting.open, t.parting.counted = open, time.Now()
+	return nil
+}
+
 // stop ends the task's container in the way that its service asks for. Of a service that was removed while this
 // agent was down, nothing is known any more but what the container itself carries.
-func (w *Worker) stop(ctx context.Context, t *task, id string, c cluster.Container) error {
-	grace := cmp.Or(c.StopGracePeriod, cluster.DefaultStopGracePeriod)
-	if err := w.cfg.Runtime.Stop(ctx, id, c.StopSignal, grace); err != nil {
+func (w *Worker) stop(ctx context.Context, t *task, id, signal string, grace time.Duration) error {
+	if err := w.cfg.Runtime.Stop(ctx, id, signal, grace); err != nil {
 		return err
 	}
 	w.mu.Lock()

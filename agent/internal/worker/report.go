@@ -16,7 +16,7 @@ import (
 func (w *Worker) publish() error {
 	var r cluster.Report
 	r.Node, r.Warnings = w.cfg.Describe()
-	r.Images = w.images
+	r.Images, r.Released, r.Leaving = w.images, w.cfg.Released(), w.cfg.Leaving()
 	for _, t := range w.tasks {
 		if t.status.Service == "" {
 			continue // only a trace of it is left, to be removed

@@ -41,6 +41,7 @@ type recorder struct {
 	starts []time.Time
 	listed func()        // runs between a listing and its arrival
 	delay  time.Duration // of every start
+	hang   string        // starts of tasks with this prefix hang until they are given up
 }
 
 func (r *recorder) set(change func()) {
@@ -82,9 +83,13 @@ func (r *recorder) Images(ctx context.Context) ([]cluster.Image, error) {
 
 func (r *recorder) Start(ctx context.Context, id string) error {
 	r.mu.Lock()
-	delay := r.delay
+	delay, hang := r.delay, r.hang
 	r.starts = append(r.starts, time.Now())
 	r.mu.Unlock()
+	if hang != "" && strings.HasPrefix(id, hang) {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
 	time.Sleep(delay)
 	return r.Fake.Start(ctx, id)
 }
@@ -108,6 +113,21 @@ func (r *recorder) Pull(ctx context.Context, request containers.PullRequest) err
 type wires struct {
 	mu       sync.Mutex
 	attached map[string]netip.Addr
+	open     int // connections, of each container
+	counts   int
+}
+
+func (n *wires) Connections(context.Context, netip.Addr) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.counts++
+	return n.open, nil
+}
+
+func (n *wires) connect(open int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open = open
 }
 
 func (n *wires) Attach(_ context.Context, id string, address netip.Addr) (string, error) {
@@ -163,6 +183,7 @@ type rig struct {
 	subnet    netip.Prefix
 	nodes     []cluster.Member
 	published int
+	leaving   bool
 }
 
 // newRig returns a rig whose parts are made and whose worker does not run yet. It holds the image.
@@ -182,7 +203,11 @@ func newRig(t *testing.T) *rig {
 
 // run begins a life of the agent, which ends with stop, or with the test.
 func (r *rig) run() (stop func()) {
-	reader := view.NewReader(r.store, func() []cluster.Member { return r.nodes }, slog.New(slog.DiscardHandler))
+	reader := view.NewReader(r.store, func() []cluster.Member {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.Clone(r.nodes)
+	}, slog.New(slog.DiscardHandler))
 	r.worker = New(Config{
 		Store: r.store, View: reader.View, Runtime: r.runtime, Network: r.wires, Go: r.going, Members: r.members,
 		Publish: func(...string) error {
@@ -202,6 +227,12 @@ func (r *rig) run() (stop func()) {
 		Peer: func(id string) (containers.Peer, bool) {
 			return containers.Peer{Name: id, BaseURL: "https://" + id, Client: http.DefaultClient}, id == "n2"
 		},
+		Released: func() []string { return unplanned(reader.View()) }, ReleasedChanged: make(chan struct{}),
+		Leaving: func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.leaving
+		},
 		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -216,6 +247,52 @@ func (r *rig) run() (stop func()) {
 	r.t.Cleanup(stop)
 	synctest.Wait()
 	return stop
+}
+
+// unplanned is what an ingress releases that is always up to date: what this node runs beside the plans.
+func unplanned(v view.View) (ids []string) {
+	for _, t := range v.Reports[self].Tasks {
+		if s, ok := v.Service(t.Service); t.State == cluster.Running && (!ok || !slices.ContainsFunc(v.Plan(s), func(p cluster.Task) bool { return p.ID == t.ID })) {
+			ids = append(ids, t.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// release makes the other node say that it leads nothing to these tasks.
+func (r *rig) release(ids ...string) {
+	r.t.Helper()
+	r.put(cluster.ReportKey("n2"), cluster.Report{Node: cluster.Description{Platform: zero}, Released: ids})
+	synctest.Wait()
+}
+
+// change changes what the worker asks for and tells it so.
+func (r *rig) change(change func()) {
+	r.mu.Lock()
+	change()
+	r.mu.Unlock()
+	r.members.Set()
+	synctest.Wait()
+}
+
+// planBy writes the plan of a service with those task IDs on this node, as that leader.
+func (r *rig) planBy(leader, service string, ids ...string) {
+	r.t.Helper()
+	p := cluster.Plan{ServiceID: service + "-id", Tasks: []cluster.Task{}}
+	for i, id := range ids {
+		p.Tasks = append(p.Tasks, cluster.Task{ID: id, Slot: i + 1, Node: self, SpecVersion: 1})
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	before, _ := r.store.Get(cluster.PlanKey(service))
+	record := state.Record{Key: cluster.PlanKey(service), Version: state.Version{Counter: before.Version.Counter + 1, Node: leader}, Value: raw}
+	if _, err := r.store.Merge(state.Delta{Records: []state.Record{record}}); err != nil {
+		r.t.Fatal(err)
+	}
+	synctest.Wait()
 }
 
 // start is run for a node that may start containers.

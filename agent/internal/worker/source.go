@@ -1,7 +1,11 @@
 package worker
 
 import (
+	"context"
 	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -12,15 +16,19 @@ type source struct {
 	// peers are the IDs of ready nodes that hold it, those of this node's platform first: of an image for several
 	// platforms, a node that fetched it holds the bytes for its own alone.
 	peers []string
-	// wait says that another node is about to fetch it for all of this platform, and that this one does better to
-	// get it from there: one download for the whole shelf.
-	wait bool
+	// wait is the ID of another node that is about to fetch it for all of this platform, so that this one does better
+	// to get it from there: one download for the whole shelf.
+	wait string
 }
+
+// turnLimit is how long a node waits for another one's download. It is for one whose containerd or whose card hangs;
+// the download of a large image over a slow line may take longer, and then costs a second one.
+const turnLimit = 5 * time.Minute
 
 // sourceOf decides where this node, of that platform, gets a service's image. Every node comes to the same answer
 // about who asks the registry: of the nodes that the plan gives a task, that have one platform, and whose own try
-// has not failed, the one with the lowest slot.
-func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Platform) source {
+// has not failed, the one with the lowest slot. Nodes that this one has waited for in vain are passed over.
+func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Platform, late func(node string) bool) source {
 	digest := s.Spec.Container.Digest
 	var found source
 	var others []string
@@ -42,11 +50,12 @@ func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Plat
 		if t.Node == self {
 			return found
 		}
-		if !v.Ready(t.Node) || v.Reports[t.Node].Node.Platform != platform {
+		r := v.Reports[t.Node]
+		if !v.Ready(t.Node) || r.Node.Platform != platform || r.Leaving || late(t.Node) {
 			continue
 		}
 		if status, ok := v.Status(t.Node, t.ID); !ok || status.State == cluster.Preparing || status.State == cluster.Pending {
-			found.wait = true
+			found.wait = t.Node
 			return found
 		}
 	}
@@ -55,4 +64,26 @@ func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Plat
 
 func holds(r cluster.Report, digest string) bool {
 	return slices.ContainsFunc(r.Images, func(i cluster.Image) bool { return i.Digest == digest })
+}
+
+// fetchFrom begins to fetch a task's image, or returns how long to wait for the node whose turn it is.
+func (w *Worker) fetchFrom(ctx context.Context, v view.View, steps *errgroup.Group, t *task, now time.Time) time.Duration {
+	t.enter(cluster.Preparing)
+	here, _ := w.cfg.Describe()
+	from := sourceOf(v, t.service, v.Self, here.Platform, func(node string) bool {
+		since, ok := t.waited[node]
+		return ok && now.Sub(since) >= turnLimit
+	})
+	if from.wait == "" {
+		want := t.service.Spec.Container
+		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.fetch(ctx, want, from) })
+		return 0
+	}
+	if t.waited == nil {
+		t.waited = map[string]time.Time{}
+	}
+	if _, ok := t.waited[from.wait]; !ok {
+		t.waited[from.wait] = now
+	}
+	return turnLimit - now.Sub(t.waited[from.wait]) // or until that node's report wakes us
 }

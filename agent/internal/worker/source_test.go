@@ -21,6 +21,7 @@ type shelf struct {
 	state    cluster.State // of the task; empty: not reported
 	holds    bool
 	down     bool
+	leaving  bool
 }
 
 func TestSourceOf(t *testing.T) {
@@ -29,36 +30,40 @@ func TestSourceOf(t *testing.T) {
 	for name, test := range map[string]struct {
 		nodes []shelf
 		peers []string
-		wait  bool
+		wait  string
 	}{
-		"alone": {[]shelf{me}, nil, false},
+		"alone": {[]shelf{me}, nil, ""},
 		"this node has the lowest slot": {
-			[]shelf{{id: self, platform: zero, slot: 1}, {id: "n1", platform: zero, slot: 2, state: cluster.Preparing}}, nil, false},
+			[]shelf{{id: self, platform: zero, slot: 1}, {id: "n1", platform: zero, slot: 2, state: cluster.Preparing}}, nil, ""},
 		"another has the lowest slot and has not said anything": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1}}, nil, true},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1}}, nil, "n1"},
 		"another is fetching it": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Preparing}}, nil, true},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Preparing}}, nil, "n1"},
 		"the other's try has failed": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Failed}}, nil, false},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Failed}}, nil, ""},
 		"the other has refused": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Rejected}}, nil, false},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Rejected}}, nil, ""},
 		"the first has failed and the second is at it": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Failed}, {id: "n2", platform: zero, slot: 2, state: cluster.Preparing}}, nil, true},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Failed}, {id: "n2", platform: zero, slot: 2, state: cluster.Preparing}}, nil, "n2"},
+		"the other was waited for in vain": {
+			[]shelf{me, {id: "n7", platform: zero, slot: 1, state: cluster.Preparing}}, nil, ""},
+		"the other is shutting down": {
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, leaving: true}}, nil, ""},
 		"the other is down": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1, down: true}}, nil, false},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, down: true}}, nil, ""},
 		"the other is of another platform": {
-			[]shelf{me, {id: "n1", platform: arm64, slot: 1, state: cluster.Preparing}}, nil, false},
+			[]shelf{me, {id: "n1", platform: arm64, slot: 1, state: cluster.Preparing}}, nil, ""},
 		"two hold it": {
 			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Preparing}, {id: "n5", platform: zero, holds: true}, {id: "n4", platform: zero, holds: true}},
-			[]string{"n4", "n5"}, false},
+			[]string{"n4", "n5"}, ""},
 		"who holds it is down": {
-			[]shelf{me, {id: "n4", platform: zero, holds: true, down: true}}, nil, false},
+			[]shelf{me, {id: "n4", platform: zero, holds: true, down: true}}, nil, ""},
 		"holders of the same platform come first": {
-			[]shelf{me, {id: "n1", platform: arm64, holds: true}, {id: "n4", platform: zero, holds: true}}, []string{"n4", "n1"}, false},
+			[]shelf{me, {id: "n1", platform: arm64, holds: true}, {id: "n4", platform: zero, holds: true}}, []string{"n4", "n1"}, ""},
 		"only another platform holds it, and it is this node's turn": {
-			[]shelf{me, {id: "n4", platform: arm64, holds: true}}, []string{"n4"}, false},
+			[]shelf{me, {id: "n4", platform: arm64, holds: true}}, []string{"n4"}, ""},
 		"only another platform holds it, and it is another's turn": {
-			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Preparing}, {id: "n4", platform: arm64, holds: true}}, []string{"n4"}, true},
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Preparing}, {id: "n4", platform: arm64, holds: true}}, []string{"n4"}, "n1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const digest = "sha256:1"
@@ -71,7 +76,7 @@ func TestSourceOf(t *testing.T) {
 					m.Condition = cluster.Down
 				}
 				v.Members = append(v.Members, m)
-				r := cluster.Report{Node: cluster.Description{Platform: n.platform}}
+				r := cluster.Report{Node: cluster.Description{Platform: n.platform}, Leaving: n.leaving}
 				if n.holds {
 					r.Images = []cluster.Image{{Digest: "sha256:0"}, {Digest: digest}}
 				}
@@ -86,9 +91,9 @@ func TestSourceOf(t *testing.T) {
 			slices.SortFunc(v.Members, func(a, b cluster.Member) int { return slices.Compare([]string{a.ID}, []string{b.ID}) })
 			slices.SortFunc(plan.Tasks, func(a, b cluster.Task) int { return a.Slot - b.Slot })
 			v.Plans["web"] = plan
-			got := sourceOf(v, s, self, zero)
+			got := sourceOf(v, s, self, zero, func(node string) bool { return node == "n7" })
 			if !slices.Equal(got.peers, test.peers) || got.wait != test.wait {
-				t.Errorf("peers %v, wait %t; want %v and %t", got.peers, got.wait, test.peers, test.wait)
+				t.Errorf("peers %v, wait for %q; want %v and %q", got.peers, got.wait, test.peers, test.wait)
 			}
 		})
 	}

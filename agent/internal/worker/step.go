@@ -14,6 +14,9 @@ const (
 	rest   step = "rest"   // all is well, or nothing can be done yet
 	fetch  step = "fetch"  // bring the image here
 	start  step = "start"  // make the container and start it
+	retire step = "retire" // let every node know that it gets no new connections any more
+	finish step = "finish" // let the connections that it has come to their end
+	count  step = "count"  // see how many are left
 	stop   step = "stop"   // end the container
 	bury   step = "bury"   // take away a container that ended, with what it leaves behind
 	forget step = "forget" // nothing is left of a task that nobody wants
@@ -23,11 +26,16 @@ const (
 type facts struct {
 	wanted bool
 	// known is false while this node cannot tell whether the task is wanted: its service has no plan yet.
-	known     bool
+	known bool
+	// barred says that the task's service is not to run on this side of a partition, whatever is planned.
+	barred    bool
+	leaving   bool             // the node is shutting down
 	container containers.State // empty: there is none
 	misplaced bool             // its address is none of this node's, so that nobody reaches it
 	image     bool             // is on this node
 	notBefore time.Time        // end of the pause after a failure
+	parting   parting          // of one that runs and is not to
+	patience  time.Duration    // for its connections
 }
 
 // next decides. The second result says when to look again, for a task that only waits for the time to pass.
@@ -37,12 +45,15 @@ func next(f facts, now time.Time) (step, time.Duration) {
 	}
 	switch f.container {
 	case containers.Running:
-		if f.wanted && !f.misplaced {
+		switch {
+		case f.misplaced: // one that is wanted is then started anew, with another address
+			return stop, 0
+		case f.wanted && !f.barred:
 			return rest, 0
 		}
-		return stop, 0 // one that is wanted is then started anew, with another address
+		return part(f, now)
 	case containers.Created: // left half-made
-		if f.wanted {
+		if f.wanted && !f.barred && !f.leaving {
 			return start, 0
 		}
 		return bury, 0
@@ -52,6 +63,8 @@ func next(f facts, now time.Time) (step, time.Duration) {
 	switch {
 	case !f.wanted:
 		return forget, 0
+	case f.barred || f.leaving:
+		return rest, 0
 	case now.Before(f.notBefore):
 		return rest, f.notBefore.Sub(now)
 	case !f.image:

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"runtime"
@@ -21,6 +22,7 @@ import (
 // Runtime runs containers.
 type Runtime interface {
 	List(context.Context) ([]containers.Container, error)
+	Sweep(context.Context) error
 	Events(context.Context) <-chan containers.Event
 	Create(context.Context, containers.Spec) error
 	Start(ctx context.Context, id string) error
@@ -28,6 +30,8 @@ type Runtime interface {
 	Remove(ctx context.Context, id string) error
 	Images(context.Context) ([]cluster.Image, error)
 	Pull(context.Context, containers.PullRequest) error
+	Disk(context.Context) (containers.Disk, error)
+	PruneImages(ctx context.Context, keep map[string]bool, free int64) ([]string, error)
 }
 
 // Network gives containers their place in the network.
@@ -35,6 +39,8 @@ type Network interface {
 	Attach(ctx context.Context, id string, addr netip.Addr) (namespace string, err error)
 	Detach(ctx context.Context, id string) error
 	Attachments() ([]network.Attachment, error)
+	// Connections counts those that are open to a container of this node.
+	Connections(ctx context.Context, container netip.Addr) (int, error)
 }
 
 // Config of the loop.
@@ -53,6 +59,12 @@ type Config struct {
 	Members <-chan struct{}
 	// Describe says what this node is, for the report.
 	Describe func() (cluster.Description, []string)
+	// Released says, sorted, which tasks of any node run without being planned, and get no new connection from this
+	// node; ReleasedChanged is signalled when it says something else.
+	Released        func() []string
+	ReleasedChanged <-chan struct{}
+	// Leaving tells whether this node is shutting down. Whoever shuts it down signals Members.
+	Leaving func() bool
 	// Peer returns how to fetch images from that node.
 	Peer func(id string) (containers.Peer, bool)
 	Log  *slog.Logger
@@ -62,6 +74,9 @@ type Config struct {
 // reports, the others go by the report of its former life, and a containerd that is restarting keeps its
 // containers.
 const patience = 15 * time.Second
+
+// retry is how long after a look at containerd that had no answer the next one is tried, if no event comes before.
+const retry = 5 * time.Second
 
 // Worker is the loop.
 type Worker struct {
@@ -73,30 +88,15 @@ type Worker struct {
 	mu      sync.Mutex
 	tasks   map[string]*task
 	images  []cluster.Image
-	listed  bool // containerd was asked, and events tell what changes since
-	inspect bool // the images have to be listed
+	listed  bool              // containerd was asked, and events tell what changes since
+	inspect bool              // the images have to be listed
+	writers map[string]string // who made the plan, by service
+	disk    disk
 	last    netip.Addr
 	timer   *time.Timer // wakes the loop when a pause is over
 	first   sync.Once
 	told    chan struct{} // closed by the first report
 	report  []byte        // as last published
-}
-
-// task is what this node knows of one task.
-type task struct {
-	planned   cluster.Task
-	service   cluster.Service
-	wanted    bool
-	known     bool
-	container containers.State
-	exit      *containers.Event // it ended and was not looked at yet
-	oom       bool
-	busy      bool // a step is under way
-	address   netip.Addr
-	failures  int // one after the other
-	notBefore time.Time
-	runningAt time.Time // on the monotonic clock; zero for one that was adopted
-	status    cluster.TaskStatus
 }
 
 // New returns the loop.
@@ -135,7 +135,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		wake := []<-chan struct{}{w.wake, dirty, w.cfg.Members}
+		wake := []<-chan struct{}{w.wake, dirty, w.cfg.Members, w.cfg.ReleasedChanged}
 		defer steps.Wait() // the steps' errors are the tasks'
 		return loop.Loop{Name: "worker", Wake: append(wake, once(ctx, w.cfg.Go)), Resync: 15 * time.Second, Log: w.cfg.Log,
 			Pass: func(ctx context.Context) error { return w.pass(ctx, &steps) }}.Run(ctx)
@@ -156,30 +156,6 @@ func once(ctx context.Context, closed <-chan struct{}) <-chan struct{} {
 	return out
 }
 
-// follow takes in what containerd says happened.
-func (w *Worker) follow(ctx context.Context) {
-	for e := range w.cfg.Runtime.Events(ctx) {
-		w.mu.Lock()
-		t := w.tasks[e.ID]
-		switch {
-		case e.Type == containers.EventResync:
-			w.listed, w.inspect = false, true
-		case t == nil:
-			// The listing under way may be from before it ended.
-			w.listed = w.listed && e.Type != containers.EventExited
-		case e.Type == containers.EventOOM:
-			t.oom = true
-		case e.Type == containers.EventExited:
-			t.exit = &e
-		case e.Type == containers.EventRemoved && !t.busy && t.container != "":
-			// Someone else's doing, or this worker's own before it made the present one.
-			w.listed = false
-		}
-		w.mu.Unlock()
-		w.wake.Set()
-	}
-}
-
 // pass is one look at everything.
 func (w *Worker) pass(ctx context.Context, steps *errgroup.Group) error {
 	err := w.look(ctx)
@@ -196,6 +172,13 @@ func (w *Worker) pass(ctx context.Context, steps *errgroup.Group) error {
 	again := time.Duration(0)
 	if going && w.listed {
 		again = w.advance(ctx, v, steps)
+		w.tidy(ctx, v, steps)
+	}
+	if errors.Is(err, containers.ErrUnavailable) {
+		// No fault of this pass, and not to be met by longer and longer pauses: the event that says that containerd
+		// is back wakes the loop at once.
+		w.cfg.Log.Debug("containerd was not asked", "error", err)
+		again, err = retry, nil
 	}
 	w.timer.Stop()
 	if again > 0 {
@@ -208,219 +191,4 @@ func (w *Worker) pass(ctx context.Context, steps *errgroup.Group) error {
 		err = reportErr
 	}
 	return err
-}
-
-// look asks containerd for what cannot be known from events.
-func (w *Worker) look(ctx context.Context) error {
-	w.mu.Lock()
-	listed, inspect := w.listed, w.inspect
-	w.inspect = false
-	w.mu.Unlock()
-	if inspect {
-		images, err := w.cfg.Runtime.Images(ctx)
-		w.mu.Lock()
-		if w.inspect = w.inspect || err != nil; err == nil {
-			w.images = images
-		}
-		w.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	if listed {
-		return nil
-	}
-	// Marked before asking: an event that says otherwise meanwhile makes the next pass ask again.
-	// What a step brings to its end meanwhile is newer than the answer.
-	busy := map[string]bool{}
-	w.mu.Lock()
-	w.listed = true
-	for id, t := range w.tasks {
-		busy[id] = t.busy
-	}
-	w.mu.Unlock()
-	found, err := w.cfg.Runtime.List(ctx)
-	var attached []network.Attachment
-	if err == nil {
-		attached, err = w.cfg.Network.Attachments()
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err != nil {
-		w.listed = false
-		return err
-	}
-	w.adopt(found, attached, busy)
-	return nil
-}
-
-// adopt takes over what is there, but for the tasks that were busy when it was looked at.
-func (w *Worker) adopt(found []containers.Container, attached []network.Attachment, busy map[string]bool) {
-	addresses := map[string]netip.Addr{}
-	for _, a := range attached {
-		addresses[a.ID] = a.Addr
-	}
-	seen := map[string]bool{}
-	for _, c := range found {
-		seen[c.ID] = true
-		t, ok := w.tasks[c.ID]
-		if !ok {
-			t = &task{status: cluster.TaskStatus{
-				ID: c.ID, Service: c.Service, ServiceID: c.ServiceID, Slot: c.Slot, SpecVersion: c.SpecVersion,
-			}}
-			if c.State == containers.Running {
-				t.status.State, t.status.Since = cluster.Running, c.StartedAt.UTC().Truncate(time.Second)
-			} else {
-				t.enter(cluster.Pending)
-			}
-			w.tasks[c.ID] = t
-		}
-		if busy[c.ID] {
-			continue
-		}
-		if t.container == containers.Running && c.State == containers.Stopped {
-			t.exit = &containers.Event{ID: c.ID, ExitCode: c.ExitCode} // while nobody could tell
-			t.oom = c.OOMKilled
-			continue
-		}
-		t.container, t.address = c.State, addresses[c.ID]
-		if c.State == containers.Running {
-			t.enter(cluster.Running)
-		}
-	}
-	for id, t := range w.tasks {
-		if !seen[id] && !busy[id] {
-			t.container = ""
-			t.address = addresses[id]
-		}
-	}
-	for id, a := range addresses { // left by an agent that was killed between two steps
-		if w.tasks[id] == nil {
-			w.tasks[id] = &task{address: a, status: cluster.TaskStatus{ID: id}}
-		}
-	}
-}
-
-// plan notes which tasks are wanted here.
-func (w *Worker) plan(v view.View) {
-	for _, t := range w.tasks {
-		t.wanted = false
-		s, ok := v.Service(t.status.Service)
-		// A service without a plan is one whose leader has not spoken yet: no reason to stop anything.
-		t.known = !ok || s.ID != t.status.ServiceID || v.Plans[s.Spec.Name].ServiceID == s.ID
-	}
-	for _, s := range v.Services {
-		for _, planned := range v.Plan(s) {
-			if planned.Node != v.Self {
-				continue
-			}
-			t, ok := w.tasks[planned.ID]
-			if !ok {
-				t = &task{status: cluster.TaskStatus{ID: planned.ID}}
-				t.enter(cluster.Pending)
-				w.tasks[planned.ID] = t
-			}
-			t.planned, t.service, t.wanted, t.known = planned, s, true, true
-			t.status.Service, t.status.ServiceID = s.Spec.Name, s.ID
-			t.status.Slot, t.status.SpecVersion = planned.Slot, planned.SpecVersion
-		}
-	}
-}
-
-// advance begins the next step of every task that is not in the middle of one. It returns when to look again.
-func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group) time.Duration {
-	now := time.Now()
-	subnet := w.cfg.Subnet()
-	var again time.Duration
-	for id, t := range w.tasks {
-		if t.busy {
-			continue
-		}
-		if t.exit != nil {
-			w.ended(t, now)
-		}
-		do, wait := next(facts{
-			wanted: t.wanted, known: t.known, container: t.container, notBefore: t.notBefore,
-			misplaced: subnet.IsValid() && !subnet.Contains(t.address),
-			image:     t.wanted && w.holds(t.service.Spec.Container.Digest),
-		}, now)
-		if wait > 0 && (again == 0 || wait < again) {
-			again = wait
-		}
-		planned, service := t.planned, t.service // the next pass may change them while the step is under way
-		switch do {
-		case rest:
-			continue
-		case fetch:
-			t.enter(cluster.Preparing)
-			here, _ := w.cfg.Describe()
-			from := sourceOf(v, t.service, v.Self, here.Platform)
-			if from.wait {
-				continue // that node's report wakes us
-			}
-			w.begin(ctx, steps, t, func(ctx context.Context) error { return w.fetch(ctx, service.Spec.Container, from) })
-		case start:
-			t.enter(cluster.Starting)
-			w.begin(ctx, steps, t, func(ctx context.Context) error { return w.start(ctx, t, planned, service) })
-		case stop:
-			t.enter(cluster.Stopping)
-			w.begin(ctx, steps, t, func(ctx context.Context) error { return w.stop(ctx, t, id, service.Spec.Container) })
-		case bury:
-			w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })
-		case forget:
-			if t.address.IsValid() || t.container != "" {
-				w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })
-				continue
-			}
-			delete(w.tasks, id)
-		}
-	}
-	return again
-}
-
-// ended notes how a container ended that was not told to.
-func (w *Worker) ended(t *task, now time.Time) {
-	exit := t.exit
-	t.exit = nil
-	if t.container != containers.Running {
-		return // an end that was asked for, or of a life before
-	}
-	t.container = containers.Stopped
-	if t.runningAt.IsZero() || now.Sub(t.runningAt) >= stable {
-		t.failures, t.status.Restarts = 0, 0
-	}
-	state, text := cluster.Complete, ""
-	switch {
-	case t.oom:
-		state, text = cluster.Failed, "out of memory: the kernel killed it; raise --limit-memory"
-	case exit.ExitCode != 0:
-		state, text = cluster.Failed, exitText(exit.ExitCode)
-	}
-	t.oom = false
-	w.failed(t, state, text, now)
-	t.status.ExitCode = exit.ExitCode
-	t.status.Restarts++
-}
-
-// failed notes that a task is to be tried again after a pause.
-func (w *Worker) failed(t *task, s cluster.State, text string, now time.Time) {
-	t.failures++
-	t.notBefore = now.Add(pause(t.failures))
-	t.enter(s)
-	t.status.Error = text
-}
-
-// enter notes a change of a task's state.
-func (t *task) enter(s cluster.State) {
-	if t.status.State == s {
-		return
-	}
-	t.status.State, t.status.Since = s, time.Now().UTC().Truncate(time.Second)
-	if s == cluster.Running {
-		t.status.Error, t.status.ExitCode = "", 0
-	}
-}
-
-func (w *Worker) holds(digest string) bool {
-	return holds(cluster.Report{Images: w.images}, digest)
 }

@@ -28,6 +28,7 @@ func TestStartsAndStopsAsPlanned(t *testing.T) {
 		}
 
 		r.plan("web", self) // scaled down
+		after(releaseLimit)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 		if tasks := r.report().Tasks; len(tasks) != 1 || tasks[0].ID != "web.1" {
 			t.Errorf("reported: %v", tasks)
@@ -39,7 +40,7 @@ func TestStartsAndStopsAsPlanned(t *testing.T) {
 		if _, _, err := r.store.Delete(cluster.ServiceKey("web")); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
+		after(releaseLimit)
 		same(t, "containers", r.runtime.String(), "")
 		same(t, "reported", r.told(), "")
 		same(t, "attached", r.wires.String(), "")
@@ -85,6 +86,7 @@ func TestLeavesAloneWhatHasNoPlanYet(t *testing.T) {
 		synctest.Wait()
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 		r.plan("web", "n2")
+		after(holdLimit + releaseLimit)
 		same(t, "containers", r.runtime.String(), "")
 	})
 }
@@ -381,7 +383,7 @@ func TestContainerdGoesAndComesBack(t *testing.T) {
 		r.plan("web", "n2") // cannot be stopped now
 		r.runtime.set(func() { r.runtime.away = false })
 		r.runtime.Resync()
-		synctest.Wait()
+		after(releaseLimit)
 		same(t, "containers", r.runtime.String(), "")
 		same(t, "reported", r.told(), "")
 	})

@@ -1,0 +1,82 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/view"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+// barredText is what a task says that waits for the end of a partition.
+const barredText = "less than half of the nodes can be reached, and the service has --on-partition=stop"
+
+// plan notes which tasks are wanted here.
+func (w *Worker) plan(v view.View) {
+	minority := cluster.Minority(v.Members, v.Settings)
+	others := w.otherLeaders(v)
+	for _, t := range w.tasks {
+		t.wanted, t.barred = false, false
+		s, ok := v.Service(t.status.Service)
+		if !ok || s.ID != t.status.ServiceID {
+			t.known = true // its service was removed
+			continue
+		}
+		// A service without a plan is one whose leader has not spoken yet: no reason to stop anything.
+		t.known = v.Plans[s.Spec.Name].ServiceID == s.ID
+		t.barred = minority && s.Spec.OnPartition == cluster.StopOnPartition
+		t.doubt = t.doubt || others[s.Spec.Name]
+	}
+	for _, s := range v.Services {
+		for _, planned := range v.Plan(s) {
+			if planned.Node != v.Self {
+				continue
+			}
+			t, ok := w.tasks[planned.ID]
+			if !ok {
+				t = &task{status: cluster.TaskStatus{ID: planned.ID}}
+				t.enter(cluster.Pending)
+				w.tasks[planned.ID] = t
+			}
+			t.planned, t.service, t.wanted, t.known = planned, s, true, true
+			t.barred = minority && s.Spec.OnPartition == cluster.StopOnPartition
+			t.doubt = false
+			t.status.Service, t.status.ServiceID = s.Spec.Name, s.ID
+			t.status.Slot, t.status.SpecVersion = planned.Slot, planned.SpecVersion
+			if !t.barred && t.status.Error == barredText {
+				t.status.Error = ""
+			}
+		}
+	}
+}
+
+// otherLeaders tells which services have a plan that is not by whom the one before was. Its writer may not have
+// seen what runs here: it led the other side of a partition, or the one before is gone and its last word with it.
+func (w *Worker) otherLeaders(v view.View) map[string]bool {
+	writers, others := make(map[string]string, len(v.Services)), map[string]bool{}
+	for _, s := range v.Services {
+		name := s.Spec.Name
+		version, ok := v.Versions[cluster.PlanKey(name)]
+		if !ok {
+			continue
+		}
+		writers[name] = version.Node
+		if before, ok := w.writers[name]; ok && before != version.Node {
+			others[name] = true
+		}
+	}
+	w.writers = writers
+	return others
+}
+
+// hold begins the time in which a leader may adopt a task that runs here and is in no plan, if there is doubt whether
+// it knew of the task, and if it could.
+func (t *task) hold(v view.View, now time.Time) {
+	if !t.doubt || t.wanted || !t.known {
+		return
+	}
+	t.doubt = false
+	s, ok := v.Service(t.status.Service)
+	if ok && s.ID == t.status.ServiceID && s.SpecVersion == t.status.SpecVersion && t.parting.finishing.IsZero() {
+		t.parting = parting{held: now.Add(holdLimit)}
+	}
+}

@@ -16,6 +16,7 @@ const (
 	unstarted             // its node has not begun, or fetches the image
 	starting
 	unhealthy
+	departing // serves, on a node that it is to leave as soon as another serves
 	running
 )
 
@@ -33,38 +34,45 @@ func rankOf(status cluster.TaskStatus) rank {
 	return unstarted
 }
 
-// adopt takes over of the present plan what is well formed and wanted, leaves it where it is if it may stay
-// there, and adds the slots that are missing. Tasks of an older SpecVersion are taken over like any other;
-// replacing them one by one is the business of a rolling update.
-func (s *service) adopt(p *pass, plan cluster.Plan) {
-	s.perNode = make([]int, len(p.nodes))
-	s.spread = spreadLevels(s.Spec.Placement.Spread, p.nodes)
-	var found []*task
-	if plan.ServiceID == s.ID {
-		s.retired = plan.Retired
-		found = make([]*task, len(plan.Tasks))
-		tasks := make([]task, len(plan.Tasks))
-		for i, t := range plan.Tasks {
-			tasks[i].Task = t
-			found[i] = &tasks[i]
-			if n := p.byID[t.Node]; n != nil && s.mayStay(n) {
-				s.assign(found[i], n)
-				found[i].rank = rankOf(p.status[t.ID])
-				if n.Condition == Unknown {
-					found[i].rank = running // as far as anyone knows
-				}
-			}
-		}
-	}
-	if s.global() {
-		s.adoptGlobal(found)
+// read takes over the tasks of the present plan, and finds out how each does where it is.
+func (s *service) read(p *pass, plan cluster.Plan) {
+	if plan.ServiceID != s.ID {
 		return
 	}
-	s.adoptReplicated(found)
-	want := max(0, s.Spec.Replicas)
-	s.shed(want)
-	s.enforceMaxPerNode()
-	s.fill(want)
+	s.retired = plan.Retired
+	s.tasks = make([]*task, len(plan.Tasks))
+	tasks := make([]task, len(plan.Tasks))
+	for i, t := range plan.Tasks {
+		tasks[i].Task = t
+		s.tasks[i] = &tasks[i]
+		s.appraise(p, &tasks[i])
+	}
+}
+
+// appraise leaves a task on its node if it may stay there, or serves there until it is replaced.
+func (s *service) appraise(p *pass, t *task) {
+	status, reported := p.status[t.ID]
+	if reported {
+		p.matched++
+	}
+	n := p.byID[t.Node]
+	if n == nil {
+		return
+	}
+	r, stays := rankOf(status.TaskStatus), s.mayStay(n)
+	switch {
+	case n.Condition == Unknown && t.Replaces != "":
+		r = unstarted // nobody has seen it run, so the one that it replaces must not go
+	case n.Condition == Unknown:
+		r = running // as far as anyone knows
+	case r == running && n.Condition == cluster.Ready && !s.global() && (n.Leaving || !stays):
+		// A global service has no other node that could take over.
+		r, stays = departing, true
+	}
+	if stays {
+		s.assign(t, n)
+		t.rank, t.failing = r, s.failing(t, status.TaskStatus)
+	}
 }
 
 // mayStay tells whether a task of the service may stay on the node it is on.
@@ -81,41 +89,76 @@ func (s *service) mayStay(n *node) bool {
 	return false
 }
 
-// adoptReplicated keeps one task a slot.
-func (s *service) adoptReplicated(found []*task) {
+// adopt keeps what is well formed and wanted and adds the slots that are missing. Tasks of an older SpecVersion
+// are taken over like any other; replacing them one by one is the business of a rolling update.
+func (s *service) adopt(p *pass) {
+	if s.global() {
+		s.adoptGlobal()
+		s.takeIn(p, len(p.nodes))
+		return
+	}
+	s.adoptReplicated()
+	want := max(0, s.Spec.Replicas)
+	s.shed(want)
+	s.enforceMaxPerNode()
+	s.takeIn(p, want)
+	s.fill(want)
+}
+
+// adoptReplicated keeps one task a slot, or two that are a move.
+func (s *service) adoptReplicated() {
+	found := s.tasks
 	slices.SortFunc(found, func(a, b *task) int {
 		return cmp.Or(cmp.Compare(a.Slot, b.Slot), bestFirst(a, b))
 	})
-	for i, t := range found {
-		if t.Slot < 1 || i > 0 && found[i-1].Slot == t.Slot {
-			s.drop(t)
-			continue
+	s.tasks = make([]*task, 0, len(found)+1)
+	for len(found) > 0 {
+		n := 1
+		for n < len(found) && found[n].Slot == found[0].Slot {
+			n++
 		}
-		s.tasks = append(s.tasks, t)
+		s.adoptSlot(found[:n])
+		found = found[n:]
 	}
 }
 
 // adoptGlobal keeps one task a node. A task that must leave its node has nowhere else to go.
-func (s *service) adoptGlobal(found []*task) {
+func (s *service) adoptGlobal() {
+	found := s.tasks
 	slices.SortFunc(found, bestFirst)
+	s.tasks = make([]*task, 0, len(found)+1)
 	for _, t := range found {
-		if t.Slot != 0 || t.node == nil || s.perNode[t.node.index] > 1 && s.hasTaskOn(t.node) {
+		if t.Slot != 0 || t.node == nil || s.perNode[t.node.index] > 1 && s.taskOn(t.node) != nil {
 			s.drop(t)
 			continue
 		}
+		t.Replaces = ""
 		s.tasks = append(s.tasks, t)
 	}
 }
 
-func (s *service) hasTaskOn(n *node) bool {
-	return slices.ContainsFunc(s.tasks, func(t *task) bool { return t.node == n })
+// taskOn returns the first task on the node.
+func (s *service) taskOn(n *node) *task {
+	if i := slices.IndexFunc(s.tasks, func(t *task) bool { return t.node == n }); i >= 0 {
+		return s.tasks[i]
+	}
+	return nil
 }
 
 // bestFirst decides which of several tasks in one slot stays. Two leaders that meet again after a partition
-// may each have placed the slot: whoever decides, the same one stays.
+// may each have placed the slot: whoever decides, the same one stays. Of a move, it is the new one if both run.
 func bestFirst(a, b *task) int {
-	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node),
-		cmp.Compare(b.Attempt, a.Attempt), cmp.Compare(b.SpecVersion, a.SpecVersion), slices.Compare(a.Avoid, b.Avoid))
+	if c := cmp.Compare(b.rank, a.rank); c != 0 {
+		return c
+	}
+	if a.Replaces == "" != (b.Replaces == "") {
+		if a.Replaces != "" {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node), cmp.Compare(b.Attempt, a.Attempt),
+		cmp.Compare(b.SpecVersion, a.SpecVersion), cmp.Compare(a.Replaces, b.Replaces), slices.Compare(a.Avoid, b.Avoid))
 }
 
 // shed drops tasks until no more than wanted are left: first those that do not serve, then from the nodes
@@ -145,17 +188,30 @@ func (s *service) shed(want int) {
 }
 
 // enforceMaxPerNode takes tasks off nodes that have more of them than the user allows: the maximum was
-// lowered, or two partitions met. Like a constraint that no longer holds, this moves even running tasks.
+// lowered, or two partitions met. This moves even running tasks, and does not wait until others serve: the user
+// may have said that one is all that the node's hardware can bear.
 func (s *service) enforceMaxPerNode() {
 	most := s.Spec.Placement.MaxPerNode
 	if most <= 0 || slices.Max(append(s.perNode[:len(s.perNode):len(s.perNode)], 0)) <= most {
 		return
 	}
+	crowded := func(t *task) bool {
+		return t.node != nil && t.node.Condition == cluster.Ready && s.perNode[t.node.index] > most
+	}
 	s.sortByWorth()
 	for _, t := range s.tasks {
-		if t.node != nil && t.node.Condition == cluster.Ready && s.perNode[t.node.index] > most {
-			s.release(t)
-			t.rank = unplaced
+		if t.next != nil && crowded(t.next) {
+			s.abandon(t)
+		}
+	}
+	for i, t := range s.tasks {
+		switch {
+		case !crowded(t):
+		case t.moving():
+			s.promote(i)
+		default:
+			s.abandon(t)
+			s.unplace(t)
 		}
 	}
 }

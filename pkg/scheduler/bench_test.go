@@ -9,7 +9,7 @@ import (
 
 // shelf is 50 nodes and 1000 tasks in 20 services, each with reservations and a constraint.
 func shelf() Input {
-	in := Input{Plans: map[string]cluster.Plan{}, Status: map[string]cluster.TaskStatus{}}
+	in := Input{Plans: map[string]cluster.Plan{}, Status: map[string]Reported{}}
 	for i := range 50 {
 		id := fmt.Sprintf("node-%02d", i)
 		in.Nodes = append(in.Nodes, Node{

@@ -21,8 +21,17 @@ type Input struct {
 	Nodes []Node
 	// Plans are the present ones, by name of the service.
 	Plans map[string]cluster.Plan
-	// Status is what ready nodes report of their tasks, by ID of the task.
-	Status map[string]cluster.TaskStatus
+	// Status is what ready nodes report of their tasks, planned or not, by ID of the task.
+	Status map[string]Reported
+	// Minority says that less than half of the known nodes are ready. Then plans of services that stop on such a
+	// side of a partition stay as they are, for the other side's leader to continue.
+	Minority bool
+}
+
+// Reported is what a node says of a task.
+type Reported struct {
+	Node string
+	cluster.TaskStatus
 }
 
 // Node is a node as the scheduler sees it. Only a ready node needs more than an ID, an availability and the
@@ -34,6 +43,10 @@ type Node struct {
 	MemoryLimit  bool // the kernel can limit a container's memory
 	Availability cluster.Availability
 	Condition    cluster.Condition // also Unknown
+	// Leaving says that the ready node shuts down: its tasks move away where something fits.
+	Leaving bool
+	// Settled says that the node has been ready for long enough to get running tasks of other nodes.
+	Settled bool
 }
 
 // Output is what is to be written.
@@ -49,19 +62,27 @@ type Output struct {
 // does not change its input.
 func Decide(in Input) Output {
 	p := newPass(in)
-	for _, s := range p.services {
-		s.adopt(p, in.Plans[s.Spec.Name])
+	for _, s := range slices.Concat(p.services, p.frozen) {
+		s.read(p, in.Plans[s.Spec.Name])
 	}
-	// Room that a moving task leaves may be what a task without a node needs, so moving comes first.
-	p.moveFailing()
-	// A global service has no choice of nodes: what it needs, others must not take.
-	for _, global := range []bool{true, false} {
-		for _, s := range p.services {
-			if s.global() == global {
-				s.place(p)
+	p.findOrphans()
+	for _, s := range p.services {
+		s.adopt(p)
+	}
+	for p.freed = true; p.freed; {
+		p.freed = false
+		// Room that a moving task leaves may be what a task without a node needs, so moving comes first.
+		p.moveFailing()
+		// A global service has no choice of nodes: what it needs, others must not take.
+		for _, global := range []bool{true, false} {
+			for _, s := range p.services {
+				if s.global() == global {
+					s.place(p)
+				}
 			}
 		}
 	}
+	p.rebalance()
 	// Reasons come last, when every node has all that it will have: otherwise the next call would give others.
 	for _, s := range p.services {
 		s.explain(p)
@@ -69,122 +90,23 @@ func Decide(in Input) Output {
 	return p.output(in.Plans)
 }
 
-// pass is the working memory of one call of Decide.
-type pass struct {
-	nodes    []*node // by ID
-	byID     map[string]*node
-	services []*service // by name
-	status   map[string]cluster.TaskStatus
-}
-
-// node is a node and what is planned on it.
-type node struct {
-	Node
-	index     int // in pass.nodes
-	hash      uint64
-	tasks     int // of all services
-	reserved  cluster.Amount
-	hostPorts map[hostPort]int // number of tasks that need each
-}
-
-type hostPort struct {
-	port     uint16
-	protocol cluster.Protocol
-}
-
-// service is a service and its plan in the making.
-type service struct {
-	cluster.Service
-	hash    uint64
-	retired uint64
-	tasks   []*task
-	perNode []int // number of tasks by node.index
-	spread  []level
-	able    []*node // see candidates
-}
-
-func (s *service) global() bool { return s.Spec.Mode == cluster.Global }
-
-// task is a task of the plan in the making. Task.Node and node differ only until the task is placed anew or
-// given up as pending.
-type task struct {
-	cluster.Task
-	node *node
-	rank rank
-}
-
-func newPass(in Input) *pass {
-	p := &pass{byID: make(map[string]*node, len(in.Nodes)), status: in.Status}
-	for _, n := range in.Nodes {
-		p.nodes = append(p.nodes, &node{Node: n, hash: hashString(n.ID)})
-	}
-	slices.SortFunc(p.nodes, func(a, b *node) int { return cmp.Compare(a.ID, b.ID) })
-	for i, n := range p.nodes {
-		n.index = i
-		p.byID[n.ID] = n
-	}
-	for _, s := range in.Services {
-		p.services = append(p.services, &service{Service: s, hash: hashString(s.ID)})
-	}
-	slices.SortFunc(p.services, func(a, b *service) int { return cmp.Compare(a.Spec.Name, b.Spec.Name) })
-	return p
-}
-
-// assign puts a task of the service on a node.
-func (s *service) assign(t *task, n *node) {
-	t.node = n
-	n.tasks++
-	n.reserved = n.reserved.Add(s.Spec.Resources.Reservations)
-	for _, port := range s.Spec.Ports {
-		if port.Mode == cluster.PortHost {
-			if n.hostPorts == nil {
-				n.hostPorts = map[hostPort]int{}
-			}
-			n.hostPorts[hostPort{port.Published, port.Protocol}]++
-		}
-	}
-	s.perNode[n.index]++
-	for i := range s.spread {
-		s.spread[i].add(n, 1)
-	}
-}
-
-// release takes a task of the service off its node.
-func (s *service) release(t *task) {
-	n := t.node
-	t.node = nil
-	n.tasks--
-	r := s.Spec.Resources.Reservations
-	n.reserved = n.reserved.Add(cluster.Amount{MemoryBytes: -r.MemoryBytes, NanoCPUs: -r.NanoCPUs})
-	for _, port := range s.Spec.Ports {
-		if port.Mode == cluster.PortHost {
-			n.hostPorts[hostPort{port.Published, port.Protocol}]--
-		}
-	}
-	s.perNode[n.index]--
-	for i := range s.spread {
-		s.spread[i].add(n, -1)
-	}
-}
-
-// drop takes a task out of the plan for good.
-func (s *service) drop(t *task) {
-	if t.node != nil {
-		s.release(t)
-	}
-	s.retired = max(s.retired, t.Attempt)
-}
-
 // output is what differs from the present plans.
 func (p *pass) output(present map[string]cluster.Plan) Output {
 	out := Output{Plans: map[string]cluster.Plan{}}
-	named := make(map[string]bool, len(p.services))
+	named := make(map[string]bool, len(p.services)+len(p.frozen))
+	for _, s := range p.frozen {
+		named[s.Spec.Name] = true
+	}
 	for _, s := range p.services {
 		named[s.Spec.Name] = true
 		plan := s.plan()
 		if old, ok := present[s.Spec.Name]; !ok || !samePlan(old, plan) {
 			out.Plans[s.Spec.Name] = plan
 		}
+	}
+	if p.minority {
+		// What a service wanted is not known any more once it is gone. Its tasks end without this, too.
+		return out
 	}
 	for _, name := range slices.Sorted(maps.Keys(present)) {
 		if !named[name] {
@@ -195,9 +117,12 @@ func (p *pass) output(present map[string]cluster.Plan) Output {
 }
 
 func (s *service) plan() cluster.Plan {
-	plan := cluster.Plan{ServiceID: s.ID, Tasks: make([]cluster.Task, len(s.tasks)), Retired: s.retired}
-	for i, t := range s.tasks {
-		plan.Tasks[i] = t.Task
+	plan := cluster.Plan{ServiceID: s.ID, Tasks: make([]cluster.Task, 0, len(s.tasks)+1), Retired: s.retired}
+	for _, t := range s.tasks {
+		plan.Tasks = append(plan.Tasks, t.Task)
+		if t.next != nil {
+			plan.Tasks = append(plan.Tasks, t.next.Task)
+		}
 	}
 	slices.SortFunc(plan.Tasks, func(a, b cluster.Task) int {
 		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Node, b.Node))
@@ -211,5 +136,5 @@ func samePlan(a, b cluster.Plan) bool {
 
 func sameTask(a, b cluster.Task) bool {
 	return a.ID == b.ID && a.Slot == b.Slot && a.Node == b.Node && a.SpecVersion == b.SpecVersion &&
-		a.Reason == b.Reason && a.Attempt == b.Attempt && slices.Equal(a.Avoid, b.Avoid)
+		a.Reason == b.Reason && a.Attempt == b.Attempt && a.Replaces == b.Replaces && slices.Equal(a.Avoid, b.Avoid)
 }

@@ -8,9 +8,13 @@
 // One call goes through these steps, one file each:
 //
 //   - adopt.go: what of the present plan is well formed, wanted, and may stay where it is.
+//   - pair.go: which two tasks of a slot are a move, the old one serving until the new one runs.
+//   - orphan.go: what runs without being planned takes the place of what is planned and does not run yet.
 //   - move.go: tasks that their node rejects or cannot keep alive go to another node, if one fits.
-//   - place.go: tasks without a node get the best of the nodes that fit.
+//   - place.go: tasks without a node, or on one that they must leave, get the best of the nodes that fit.
 //   - filter.go: which nodes fit, and the words for why none does.
+//   - rebalance.go: a node that has been back for a while gets work again, one task at a time.
 //
-// A task never moves for tidiness alone. The result is stable: Decide on its own result changes nothing.
+// Nothing else makes a task move. The result is stable: Decide on its own result changes nothing, unless an orphan
+// finds room only in what the first call has freed.
 package scheduler

@@ -17,6 +17,7 @@ const (
 	notReady
 	paused
 	draining
+	leaving
 	platform
 	constraints
 	memoryLimit
@@ -32,6 +33,7 @@ var clauses = [filters]string{
 	notReady:    "%s not ready",
 	paused:      "%s paused",
 	draining:    "%s drained",
+	leaving:     "%s shutting down",
 	platform:    "unsupported platform on %s",
 	constraints: "scheduling constraints not satisfied on %s",
 	memoryLimit: "memory limits are off in the kernel of %s, add cgroup_enable=memory cgroup_memory=1 to cmdline.txt and reboot",
@@ -51,6 +53,8 @@ func (s *service) ability(n *node) filter {
 		return paused
 	case n.Availability != cluster.Active:
 		return draining
+	case n.Leaving:
+		return leaving
 	case len(image) > 0 && !slices.ContainsFunc(image, n.Platform.Runs):
 		return platform
 	case !s.constraintsHold(n):

@@ -19,10 +19,14 @@ var update = flag.Bool("update", false, "write the plans that come out into test
 
 // TestGolden reads each file of testdata. A file has four sections, each line indented below its name:
 //
-//	nodes     NAME PLATFORM MEMORY/CPUS [LABEL=VALUE] [down|left|unknown] [pause|drain] [no-memory-limit]
+//	nodes     NAME PLATFORM MEMORY/CPUS [LABEL=VALUE] [down|left|unknown] [pause|drain] [leaving] [settled] [no-memory-limit]
+//	cluster   [minority]
 //	services  NAME [global] [replicas=N] [option=VALUE …]
 //	plans     SERVICE SLOT NODE STATE [option=VALUE …], as it is before
-//	want      SERVICE SLOT NODE kept|new|gone, as it is after; of a task without a node, the reason
+//	want      SERVICE SLOT NODE kept|new|adopted|gone, as it is after; of a task without a node, the reason
+//
+// In plans, a task with the option orphan is reported and in no plan, and replaces=NODE/ATTEMPT names a task of the
+// same slot.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -58,7 +62,7 @@ func TestGolden(t *testing.T) {
 
 func parse(t *testing.T, text string) Input {
 	t.Helper()
-	in := Input{Plans: map[string]cluster.Plan{}, Status: map[string]cluster.TaskStatus{}}
+	in := Input{Plans: map[string]cluster.Plan{}, Status: map[string]Reported{}}
 	section := ""
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
@@ -68,6 +72,8 @@ func parse(t *testing.T, text string) Input {
 			section = words[0]
 		case section == "nodes":
 			in.Nodes = append(in.Nodes, parseNode(t, words))
+		case section == "cluster":
+			in.Minority = words[0] == "minority"
 		case section == "services":
 			in.Services = append(in.Services, parseService(t, words))
 		case section == "plans":
@@ -93,6 +99,10 @@ func parseNode(t *testing.T, words []string) Node {
 			n.Condition = cluster.Condition(w)
 		case w == "pause" || w == "drain":
 			n.Availability = cluster.Availability(w)
+		case w == "leaving":
+			n.Leaving = true
+		case w == "settled":
+			n.Settled = true
 		case w == "no-memory-limit":
 			n.MemoryLimit = false
 		default:
@@ -135,6 +145,10 @@ func parseService(t *testing.T, words []string) cluster.Service {
 			s.Spec.Placement.MaxPerNode = number(t, value)
 		case "binpack":
 			s.Spec.Placement.Strategy = cluster.Binpack
+		case "stop":
+			s.Spec.OnPartition = cluster.StopOnPartition
+		case "mount":
+			s.Spec.Container.Mounts = append(s.Spec.Container.Mounts, cluster.Mount{Type: cluster.MountType(value), Target: "/data"})
 		case "host-port":
 			s.Spec.Ports = append(s.Spec.Ports, cluster.Port{Published: uint16(number(t, value)), Target: 80, Protocol: cluster.TCP, Mode: cluster.PortHost})
 		default:
@@ -150,7 +164,8 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 	plan := in.Plans[name]
 	plan.ServiceID = cmp.Or(plan.ServiceID, "id-of-"+name)
 	task := cluster.Task{Slot: number(t, words[1]), Node: strings.Trim(words[2], "-"), SpecVersion: 1, Attempt: 1}
-	status := cluster.TaskStatus{State: cluster.State(words[3])}
+	status := cluster.TaskStatus{Slot: task.Slot, State: cluster.State(words[3])}
+	orphan := false
 	for _, w := range words[4:] {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
@@ -162,6 +177,11 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 			status.Restarts = number(t, value)
 		case "avoid":
 			task.Avoid = strings.Split(value, ",")
+		case "orphan":
+			orphan = true
+		case "replaces":
+			node, attempt, _ := strings.Cut(value, "/")
+			task.Replaces = taskID(plan.ServiceID, task.Slot, node, uint64(number(t, attempt)))
 		case "retired":
 			plan.Retired = uint64(number(t, value))
 		case "of":
@@ -171,12 +191,15 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 		}
 	}
 	task.ID = taskID(plan.ServiceID, task.Slot, task.Node, task.Attempt)
-	plan.Tasks = append(plan.Tasks, task)
-	in.Plans[name] = plan
+	status.ServiceID, status.SpecVersion = plan.ServiceID, task.SpecVersion
+	if !orphan {
+		plan.Tasks = append(plan.Tasks, task)
+		in.Plans[name] = plan
+	}
 	// The leader passes on what ready nodes report; "unreported" stands for none.
 	ready := slices.ContainsFunc(in.Nodes, func(n Node) bool { return n.ID == task.Node && n.Condition == cluster.Ready })
 	if ready && status.State != "unreported" {
-		in.Status[task.ID] = status
+		in.Status[task.ID] = Reported{task.Node, status}
 	}
 }
 
@@ -214,10 +237,16 @@ func render(in Input, out Output) string {
 		for _, t := range in.Plans[name].Tasks {
 			before[t.ID] = true
 		}
+		nodeOf := map[string]string{}
+		for _, t := range after[name].Tasks {
+			nodeOf[t.ID] = t.Node
+		}
 		for _, t := range after[name].Tasks {
 			fate := "new"
-			if before[t.ID] {
+			if _, reported := in.Status[t.ID]; before[t.ID] {
 				fate = "kept"
+			} else if reported {
+				fate = "adopted"
 			}
 			delete(before, t.ID)
 			line := fmt.Sprintf("%s %d %s", name, t.Slot, cmp.Or(t.Node, "-"))
@@ -230,6 +259,9 @@ func render(in Input, out Output) string {
 			}
 			if t.SpecVersion > 1 {
 				line += fmt.Sprintf(" version=%d", t.SpecVersion)
+			}
+			if t.Replaces != "" {
+				line += " replaces=" + nodeOf[t.Replaces]
 			}
 			if len(t.Avoid) > 0 {
 				line += " avoid=" + strings.Join(t.Avoid, ",")

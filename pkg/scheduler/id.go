@@ -18,6 +18,24 @@ func taskID(serviceID string, slot int, node string, attempt uint64) string {
 	return strings.Repeat("0", taskIDLength-len(digits)) + digits
 }
 
+// searched is how far from the attempts that this leader knows another one's are looked for. A partition in which a
+// slot was placed more often than that is not expected; its end would at worst find a container's ID taken.
+const searched = 256
+
+// attemptOf returns the attempt that gave a task its ID, looking on both sides of one that is near it. Where none
+// did, it returns one above all that were tried.
+func attemptOf(id, serviceID string, slot int, node string, near uint64) uint64 {
+	for d := range uint64(searched) {
+		if taskID(serviceID, slot, node, near+d) == id {
+			return near + d
+		}
+		if d < near && taskID(serviceID, slot, node, near-d) == id {
+			return near - d
+		}
+	}
+	return near + searched
+}
+
 // affinity is the last word between equal nodes (rendezvous hashing): each slot has its own order of nodes,
 // which does not change when other nodes come and go.
 func affinity(s *service, slot int, n *node) uint64 {

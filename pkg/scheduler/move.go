@@ -16,16 +16,15 @@ const (
 
 // failing tells whether the node of a task shows that it cannot run it. What an older spec makes of itself
 // says nothing of the present one, and its task is about to be replaced anyway.
-func (s *service) failing(p *pass, t *task) bool {
-	if t.node == nil || t.node.Condition != cluster.Ready || t.SpecVersion != s.SpecVersion {
+func (s *service) failing(t *task, status cluster.TaskStatus) bool {
+	if t.node.Condition != cluster.Ready || t.SpecVersion != s.SpecVersion {
 		return false
 	}
-	status := p.status[t.ID]
 	return status.State == cluster.Rejected || status.State == cluster.Failed && status.Restarts >= maxRestarts
 }
 
 // moveFailing gives another node to tasks that their own cannot run. One that moves may leave the room that
-// another needs, so it goes on until none moves; each moves at most once, as its status stays behind.
+// another needs, so it goes on until none moves; each moves at most once, as what is placed anew is not failing.
 func (p *pass) moveFailing() {
 	for moved := true; moved; {
 		moved = false
@@ -33,8 +32,8 @@ func (p *pass) moveFailing() {
 			if s.global() {
 				continue
 			}
-			for _, t := range s.tasks {
-				if s.failing(p, t) && s.moveAway(p, t) {
+			for i, t := range s.tasks {
+				if (t.failing || t.next != nil && t.next.failing) && s.moveOn(p, i) {
 					moved = true
 				}
 			}
@@ -42,23 +41,50 @@ func (p *pass) moveFailing() {
 	}
 }
 
+// moveOn does what is best for a slot whose task, or whose task's replacement, is failing.
+func (s *service) moveOn(p *pass, i int) bool {
+	t, next := s.tasks[i], s.tasks[i].next
+	switch {
+	case next == nil:
+		return s.moveAway(p, t)
+	case t.failing:
+		next.Avoid = withNode(s.avoided(next), t.node.ID)
+		s.promote(i)
+	case t.rank == departing:
+		return s.moveAway(p, next)
+	default:
+		// The old task need not leave, so it stays, and remembers where not to try again.
+		if t.SpecVersion == s.SpecVersion {
+			t.Avoid = withNode(t.Avoid, next.node.ID)
+		}
+		s.abandon(t)
+	}
+	return true
+}
+
 // moveAway moves a task to the best node that has not failed it yet, and remembers the one that has. Where
 // there is none, it stays.
 func (s *service) moveAway(p *pass, t *task) bool {
-	old, avoid := t.node, t.Avoid
-	if len(avoid) >= maxAvoid {
+	if len(t.Avoid) >= maxAvoid {
 		return false
 	}
-	if i, found := slices.BinarySearch(avoid, old.ID); !found {
-		avoid = slices.Insert(slices.Clone(avoid), i, old.ID)
-	}
+	old, avoid := t.node, withNode(t.Avoid, t.node.ID)
 	s.release(t)
 	n, fresh := s.best(p, t.Slot, avoid)
 	if n == nil || !fresh {
 		s.assign(t, old)
 		return false
 	}
-	s.settle(t, n)
+	s.settle(p, t, n)
 	t.Avoid = avoid
 	return true
+}
+
+// withNode adds a node to those to avoid, unless they are enough; the list itself may be the input's.
+func withNode(avoid []string, id string) []string {
+	i, found := slices.BinarySearch(avoid, id)
+	if found || len(avoid) >= maxAvoid {
+		return avoid
+	}
+	return slices.Insert(slices.Clone(avoid), i, id)
 }

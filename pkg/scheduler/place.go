@@ -7,24 +7,64 @@ import (
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
-// place gives a node to every task of the service that has none, as far as nodes fit.
+// place gives a node to every task of the service that has none or must leave its own, as far as nodes fit.
 func (s *service) place(p *pass) {
 	if s.global() {
 		s.placeGlobal(p)
 		return
 	}
+	full := false
 	for _, t := range s.tasks {
-		if t.node != nil {
+		if t.node != nil && t.rank != departing && !t.node.Leaving || t.moving() {
 			continue
 		}
 		avoid := s.avoided(t)
-		n, _ := s.best(p, t.Slot, avoid)
-		if n == nil {
-			// The filters do not depend on the slot: what does not fit now, fits for no other slot either.
-			return
+		if t.next != nil {
+			avoid = s.avoided(t.next)
 		}
-		s.settle(t, n)
-		t.Avoid = avoid
+		var n *node
+		if !full {
+			// The filters do not depend on the slot: what does not fit now, fits for no other slot either.
+			n = s.bestWithout(p, t, avoid)
+			full = n == nil
+		}
+		switch {
+		case n == nil:
+			s.unfit(p, t)
+		case t.rank == departing:
+			s.replace(p, t, n, avoid)
+		default:
+			s.abandon(t)
+			if t.node != nil {
+				s.release(t)
+			}
+			s.settle(p, t, n)
+			t.Avoid = avoid
+		}
+	}
+}
+
+// bestWithout returns the best node for a task as if it had left its own already. That one never fits: it is the
+// reason for leaving.
+func (s *service) bestWithout(p *pass, t *task, avoid []string) *node {
+	old := t.node
+	if old != nil {
+		s.release(t)
+	}
+	n, _ := s.best(p, t.Slot, avoid)
+	if old != nil {
+		s.assign(t, old)
+	}
+	return n
+}
+
+// unfit is for a task that fits nowhere else. On a node that merely shuts down it stays until the end; the node
+// may be back in a minute.
+func (s *service) unfit(p *pass, t *task) {
+	s.abandon(t)
+	if t.node != nil && !s.mayStay(t.node) {
+		s.unplace(t)
+		p.freed = true
 	}
 }
 
@@ -34,7 +74,7 @@ func (s *service) placeGlobal(p *pass) {
 	for _, n := range s.candidates(p) {
 		if s.perNode[n.index] == 0 && s.room(n) == fits {
 			t := newTask(0)
-			s.settle(t, n)
+			s.settle(p, t, n)
 			s.tasks = append(s.tasks, t)
 		}
 	}
@@ -44,16 +84,19 @@ func (s *service) placeGlobal(p *pass) {
 }
 
 // settle makes a task of the present spec on the node. The attempt is above every one that the service has
-// used up, so the task's ID is one that no container of the service has had.
-func (s *service) settle(t *task, n *node) {
+// used up, so the task's ID is one that no container of the service has had; and should another leader have used
+// up more, it is still none that a node has now.
+func (s *service) settle(p *pass, t *task, n *node) {
 	s.assign(t, n)
+	t.rank, t.failing = unstarted, false
 	attempt := max(t.Attempt, s.retired) + 1
+	id := taskID(s.ID, t.Slot, n.ID, attempt)
+	for _, taken := p.status[id]; taken; _, taken = p.status[id] {
+		attempt++
+		id = taskID(s.ID, t.Slot, n.ID, attempt)
+	}
 	t.Task = cluster.Task{
-		ID:          taskID(s.ID, t.Slot, n.ID, attempt),
-		Slot:        t.Slot,
-		Node:        n.ID,
-		SpecVersion: s.SpecVersion,
-		Attempt:     attempt,
+		ID: id, Slot: t.Slot, Node: n.ID, SpecVersion: s.SpecVersion, Attempt: attempt, Replaces: t.Replaces,
 	}
 }
 
@@ -116,11 +159,15 @@ func (s *service) compare(slot int, a, b candidate) int {
 }
 
 // share is the part of the node that would be reserved with one more task of the service: of memory or of
-// CPU, whichever is scarcer. Counting the new task in prefers the larger of two empty nodes. A division of two
-// floats is rounded alike on every processor; a sum of products might not be.
+// CPU, whichever is scarcer. Counting the new task in prefers the larger of two empty nodes.
 func (s *service) share(n *node) float64 {
-	after := n.reserved.Add(s.Spec.Resources.Reservations)
-	return max(part(after.MemoryBytes, n.Capacity.MemoryBytes), part(after.NanoCPUs, n.Capacity.NanoCPUs))
+	return shareOf(n.reserved.Add(s.Spec.Resources.Reservations), n.Capacity)
+}
+
+// shareOf is the part of the scarcer resource. A division of two floats is rounded alike on every processor; a sum
+// of products might not be.
+func shareOf(reserved, capacity cluster.Amount) float64 {
+	return max(part(reserved.MemoryBytes, capacity.MemoryBytes), part(reserved.NanoCPUs, capacity.NanoCPUs))
 }
 
 func part(reserved, capacity int64) float64 {

@@ -23,6 +23,10 @@ import (
 // the first would take over everybody's work.
 const BootGrace = 40 * time.Second
 
+// settleTime is how long a node has to be ready before running tasks move to it for no other reason than that it has
+// fewer. A node that comes and goes, as on a loose plug, so never gets more than it had.
+const settleTime = 30 * time.Second
+
 // Config of the loop.
 type Config struct {
 	Store   *state.Store
@@ -36,7 +40,8 @@ type Config struct {
 type Leader struct {
 	cfg     Config
 	started time.Time
-	seen    map[string]bool // nodes that were ready at some time since the start
+	seen    map[string]bool      // nodes that were ready at some time since the start
+	since   map[string]time.Time // when each node that is ready became so, by this node's own monotonic clock
 	led     bool
 	purged  time.Time // when tombstones were dropped last
 }
@@ -44,7 +49,7 @@ type Leader struct {
 // New returns the loop; the boot grace begins now.
 func New(cfg Config) *Leader {
 	now := time.Now()
-	return &Leader{cfg: cfg, started: now, purged: now, seen: map[string]bool{}}
+	return &Leader{cfg: cfg, started: now, purged: now, seen: map[string]bool{}, since: map[string]time.Time{}}
 }
 
 // Run places work until ctx ends.
@@ -58,11 +63,7 @@ func (l *Leader) Run(ctx context.Context) error {
 
 func (l *Leader) pass(context.Context) error {
 	v := l.cfg.View()
-	for _, m := range v.Members {
-		if m.Condition == cluster.Ready {
-			l.seen[m.ID] = true
-		}
-	}
+	l.look(v.Members)
 	if leads := v.Leader == v.Self; leads != l.led {
 		l.led = leads
 		l.cfg.Log.Info("leadership", "leads", leads)
@@ -98,6 +99,22 @@ func (l *Leader) pass(context.Context) error {
 	return errors.Join(errs...)
 }
 
+// look notes who is ready, also while another node leads: a new leader knows how long each has been there.
+func (l *Leader) look(members []cluster.Member) {
+	ready := make(map[string]time.Time, len(members))
+	for _, m := range members {
+		if m.Condition != cluster.Ready {
+			continue
+		}
+		l.seen[m.ID] = true
+		ready[m.ID] = time.Now()
+		if since, ok := l.since[m.ID]; ok {
+			ready[m.ID] = since
+		}
+	}
+	l.since = ready
+}
+
 // purgeEvery is how often tombstones that every node has acknowledged are dropped, and how long after its start an
 // agent waits for that: two groups of new nodes that meet only after one has dropped some would lose records.
 const purgeEvery = 10 * time.Minute
@@ -118,7 +135,10 @@ func (l *Leader) purge() error {
 // input tells the scheduler what this node knows.
 func (l *Leader) input(v view.View) scheduler.Input {
 	booting := time.Since(l.started) < BootGrace
-	in := scheduler.Input{Services: v.Services, Plans: v.Plans, Status: map[string]cluster.TaskStatus{}}
+	in := scheduler.Input{
+		Services: v.Services, Plans: v.Plans, Status: map[string]scheduler.Reported{},
+		Minority: cluster.Minority(v.Members, v.Settings),
+	}
 	for _, m := range v.Members {
 		settings := v.SettingsOf(m.ID)
 		report, reported := v.Reports[m.ID]
@@ -139,8 +159,11 @@ func (l *Leader) input(v view.View) scheduler.Input {
 			n.Condition = scheduler.Unknown
 		}
 		if n.Condition == cluster.Ready {
+			// What a node said before it went down says nothing of what it does now.
+			n.Leaving = report.Leaving
+			n.Settled = time.Since(l.since[m.ID]) >= settleTime
 			for _, s := range report.Tasks {
-				in.Status[s.ID] = s
+				in.Status[s.ID] = scheduler.Reported{Node: m.ID, TaskStatus: s}
 			}
 		}
 		in.Nodes = append(in.Nodes, n)

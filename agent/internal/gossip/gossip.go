@@ -45,7 +45,7 @@ const eventName = "p"
 // nameTag is the serf tag that carries the host name.
 const nameTag = "name"
 
-// Config of a member. All fields but Payload, OnAck and Transport are needed.
+// Config of a member. Only what is said to be optional may be left out.
 type Config struct {
 	ID      string
 	Key     []byte     // AES-256
@@ -53,86 +53,87 @@ type Config struct {
 	Port    int
 	Name    string // host name
 	Log     *slog.Logger
-	// Payload is asked for what to put on the next acknowledgement; it must be quick and short.
+	// Payload is asked for what to put on the next acknowledgement; it must be quick and short. Optional.
 	Payload func() []byte
-	// OnAck is told what came on the acknowledgement of a probe of that peer. It must not block.
+	// OnAck is told what came on the acknowledgement of a probe of that peer. It must not block. Optional.
 	OnAck func(peer string, payload []byte, rtt time.Duration)
+	// Known is asked for addresses at which members may be that serf does not know. They are knocked at. Optional.
+	Known func() []netip.AddrPort
+	// OnConflict is told, at most once a minute, of an address where a second node goes by the ID of a living member,
+	// perhaps this one's: a card was cloned. It must not block. Optional.
+	OnConflict func(address netip.AddrPort)
 	// Transport carries the packets and streams instead of this machine's sockets: tests bring a network of their own.
 	Transport memberlist.Transport
 }
 
 // Gossip is this node's membership. Make one with Start, end it with Close.
 type Gossip struct {
-	serf     *serf.Serf
+	serf       *serf.Serf
+	log        *slog.Logger
+	asker      *asker
+	links      links
+	claims     *claims
+	known      func() []netip.AddrPort
+	onConflict func(netip.AddrPort)
+
 	events   chan serf.Event
 	messages chan []byte
 	changed  chan struct{}
-	done     chan struct{}
+	joining  chan struct{}  // has room for one
+	work     sync.WaitGroup // all goroutines of this package
 	stop     context.CancelFunc
 	once     sync.Once
+
+	mu     sync.Mutex
+	trials map[string]*trial // by ID, of the members that serf says have failed
 }
 
 // Start makes this node a member of a cluster of one, ready to Join others.
 func Start(cfg Config) (*Gossip, error) {
-	ml := memberlist.DefaultLANConfig()
-	ml.Name = cfg.ID
-	ml.BindAddr = "0.0.0.0"
-	ml.BindPort = cfg.Port
-	ml.AdvertiseAddr = cfg.Address.String()
-	ml.AdvertisePort = cfg.Port
-	ml.SecretKey = cfg.Key
-	ml.ProbeInterval = 400 * time.Millisecond
-	ml.ProbeTimeout = 250 * time.Millisecond
-	ml.SuspicionMult = 3
-	ml.SuspicionMaxTimeoutMult = 2
-	ml.GossipInterval = 100 * time.Millisecond
-	ml.GossipToTheDeadTime = 30 * time.Second
-	ml.TCPTimeout = 4 * time.Second // a first SYN and two more
-	// A node whose address changed while it was off may take its name back at once.
-	ml.DeadNodeReclaimTime = time.Second
-	// Packets are small, and what is large in them is deflated already: memberlist's own compression allocates an
-	// encoder for each packet, which was a third of an idle agent's processor time.
-	ml.EnableCompression = false
-	ml.LogOutput = nil
-	ml.Logger = slog.NewLogLogger(levelHandler{cfg.Log.Handler()}, slog.LevelInfo)
-	ml.Ping = acks{cfg}
-	ml.Transport = cfg.Transport
-
-	conf := serf.DefaultConfig()
-	conf.Init()
-	conf.NodeName = cfg.ID
-	conf.Tags = map[string]string{nameTag: cfg.Name}
-	conf.MemberlistConfig = ml
-	conf.LogOutput = nil
-	conf.Logger = ml.Logger
-	conf.DisableCoordinates = true // leaves the acknowledgements to us
-	conf.EnableNameConflictResolution = false
-	conf.UserEventSizeLimit = 2 * MaxMessage // of the whole message with its header; ours is checked in Broadcast
-	conf.ReconnectInterval = 5 * time.Second
-	conf.LeavePropagateDelay = 500 * time.Millisecond
-	events := make(chan serf.Event, 256)
-	conf.EventCh = events
-
-	s, err := serf.Create(conf)
+	g := &Gossip{
+		log:        cfg.Log,
+		claims:     newClaims(),
+		known:      cfg.Known,
+		onConflict: cfg.OnConflict,
+		events:     make(chan serf.Event, 256),
+		messages:   make(chan []byte, 256),
+		changed:    make(chan struct{}, 1),
+		joining:    make(chan struct{}, 1),
+		links:      links{all: map[string]*link{}},
+		trials:     map[string]*trial{},
+		asker: &asker{
+			id: cfg.ID, address: netip.AddrPortFrom(cfg.Address, uint16(cfg.Port)), waiting: map[uint64]chan<- answer{},
+		},
+	}
+	conf := membership(cfg)
+	conf.EventCh = g.events
+	ml := conf.MemberlistConfig
+	ml.Ping = acks{cfg, &g.links}
+	t, err := newTransport(cfg, ml, func() {
+		ml.Delegate = beside{ml.Delegate, g.asker}
+		ml.Conflict = conflicts{ml.Conflict, g.claims}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start gossip on port %d: %w", cfg.Port, err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	g := &Gossip{
-		serf:     s,
-		events:   events,
-		messages: make(chan []byte, 256),
-		changed:  make(chan struct{}, 1),
-		done:     make(chan struct{}),
-		stop:     stop,
+	ml.Transport = t
+	g.asker.send = g.send
+	g.asker.silent.Store(true) // until serf is there to send by
+	if g.serf, err = serf.Create(conf); err != nil {
+		t.Shutdown()
+		return nil, fmt.Errorf("start gossip on port %d: %w", cfg.Port, err)
 	}
-	go g.run(ctx)
+	g.asker.silent.Store(false)
+	ctx, stop := context.WithCancel(context.Background())
+	g.stop = stop
+	g.work.Go(func() { g.run(ctx) })
+	g.work.Go(func() { g.knock(ctx) })
+	g.work.Go(func() { g.judge(ctx) })
 	return g, nil
 }
 
 // run sorts serf's events until Close.
 func (g *Gossip) run(ctx context.Context) {
-	defer close(g.done)
 	for {
 		select {
 		case <-ctx.Done():
@@ -146,12 +147,34 @@ func (g *Gossip) run(ctx context.Context) {
 				default: // the receiver is behind; comparing digests brings what is missed here
 				}
 			case serf.MemberEvent:
-				select {
-				case g.changed <- struct{}{}:
-				default:
-				}
+				g.changes(ctx, e)
 			}
 		}
+	}
+}
+
+// changes takes in what serf says of members.
+func (g *Gossip) changes(ctx context.Context, e serf.MemberEvent) {
+	for _, m := range e.Members {
+		if e.Type == serf.EventMemberFailed {
+			g.accuse(ctx, m)
+			continue
+		}
+		g.acquit(m.Name)
+		if e.Type == serf.EventMemberReap {
+			g.links.forget(m.Name)
+		}
+	}
+	if e.Type != serf.EventMemberFailed { // else the trial will tell
+		g.signal()
+	}
+}
+
+// signal says that Members has changed.
+func (g *Gossip) signal() {
+	select {
+	case g.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -173,17 +196,18 @@ func (g *Gossip) Messages() <-chan []byte { return g.messages }
 // Changed is signalled after every change of Members.
 func (g *Gossip) Changed() <-chan struct{} { return g.changed }
 
-// Members returns every member known, this node included, in order of ID.
+// Members returns every member known, this node included, in order of ID. One that serf says has failed is down only
+// when it has not answered this node either.
 func (g *Gossip) Members() []cluster.Member {
 	seen := g.serf.Members()
 	members := make([]cluster.Member, 0, len(seen))
 	for _, m := range seen {
-		condition := cluster.Down
-		switch m.Status {
-		case serf.StatusAlive:
-			condition = cluster.Ready
-		case serf.StatusLeft, serf.StatusLeaving:
+		condition := cluster.Ready
+		switch {
+		case m.Status == serf.StatusLeft || m.Status == serf.StatusLeaving:
 			condition = cluster.Left
+		case m.Status == serf.StatusFailed && g.condemned(m.Name):
+			condition = cluster.Down
 		}
 		address, _ := netip.AddrFromSlice(m.Addr)
 		members = append(members, cluster.Member{
@@ -201,6 +225,9 @@ func (g *Gossip) Join(addresses []netip.AddrPort) (int, error) {
 	for _, a := range addresses {
 		texts = append(texts, net.JoinHostPort(a.Addr().String(), strconv.Itoa(int(a.Port()))))
 	}
+	// One at a time: serf would wait at a mutex, and in a synctest bubble time stands still for who waits at one.
+	g.joining <- struct{}{}
+	defer func() { <-g.joining }()
 	return g.serf.Join(texts, true)
 }
 
@@ -215,21 +242,39 @@ func (g *Gossip) Broadcast(message []byte) error {
 // Forget removes a member that is gone for good.
 func (g *Gossip) Forget(id string) error { return g.serf.RemoveFailedNodePrune(id) }
 
-// Leave tells the others that this node goes for good, and waits until they were told or the bound is over.
-func (g *Gossip) Leave() error { return g.serf.Leave() }
+// Leave tells the others that this node goes now, for good or for a while, so that they need not find out. It returns
+// when they were told, or after about a second. To them the node has left; if it comes back, at the same or another
+// address, it is ready again as soon as it has joined one of them. Only Close follows.
+func (g *Gossip) Leave() error {
+	g.asker.silent.Store(true)
+	return g.serf.Leave()
+}
 
 // Close ends the membership without a word: to the others this node is down soon after, unless it comes back. A
-// probe or a connection that is under way when it returns ends by its own timeout within a few seconds.
+// probe that is under way when it returns ends by its own timeout within a few seconds.
 func (g *Gossip) Close() {
 	g.once.Do(func() {
-		g.serf.Shutdown()
+		g.asker.silent.Store(true)
 		g.stop()
-		<-g.done
+		g.serf.Shutdown()
+		g.work.Wait()
+		g.makeRoom()
 	})
 }
 
+// send sends one message to one member, without a promise that it arrives.
+func (g *Gossip) send(to netip.AddrPort, id string, message []byte) {
+	err := g.serf.Memberlist().SendToAddress(memberlist.Address{Addr: to.String(), Name: id}, message)
+	if err != nil {
+		g.log.Debug("send", "to", to, "error", err)
+	}
+}
+
 // acks puts the payload on acknowledgements and hands on what came with others'.
-type acks struct{ cfg Config }
+type acks struct {
+	cfg   Config
+	links *links
+}
 
 func (a acks) AckPayload() []byte {
 	if a.cfg.Payload == nil {
@@ -239,32 +284,8 @@ func (a acks) AckPayload() []byte {
 }
 
 func (a acks) NotifyPingComplete(other *memberlist.Node, rtt time.Duration, payload []byte) {
+	a.links.answered(other.Name, rtt, 0)
 	if a.cfg.OnAck != nil {
 		a.cfg.OnAck(other.Name, slices.Clone(payload), rtt)
 	}
-}
-
-// levelHandler gives each line of serf's and memberlist's log the level it names: "[WARN] serf: …".
-type levelHandler struct{ slog.Handler }
-
-func (h levelHandler) Enabled(context.Context, slog.Level) bool { return true }
-
-func (h levelHandler) Handle(ctx context.Context, r slog.Record) error {
-	level, text := slog.LevelDebug, r.Message
-	if rest, ok := strings.CutPrefix(text, "["); ok {
-		if name, message, ok := strings.Cut(rest, "] "); ok {
-			text = message
-			switch name {
-			case "WARN":
-				level = slog.LevelDebug // what it warns of (a slow probe, a refused message) is its daily work
-			case "ERR", "ERROR":
-				level = slog.LevelWarn
-			}
-		}
-	}
-	if !h.Handler.Enabled(ctx, level) {
-		return nil
-	}
-	out := slog.NewRecord(r.Time, level, strings.TrimSpace(text), r.PC)
-	return h.Handler.Handle(ctx, out)
 }

@@ -18,7 +18,7 @@ import (
 type network struct {
 	mu    sync.Mutex
 	hosts map[netip.AddrPort]*host
-	// delay and loss are asked for each packet, and delay for each way of a new stream. A cut link loses everything.
+	// delay and loss are asked for each packet and for each way of a new stream, which then loses nothing.
 	delay func(from, to netip.AddrPort) time.Duration
 	loss  func(from, to netip.AddrPort) float64
 	sent  int // packets so far
@@ -52,7 +52,7 @@ func (n *network) set(change func()) {
 }
 
 // path tells how one packet gets from one address to another: who receives it and after what time, if it arrives.
-func (n *network) path(from, to netip.AddrPort, canBeLost bool) (*host, time.Duration, bool) {
+func (n *network) path(from, to netip.AddrPort) (*host, time.Duration, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sent++
@@ -64,7 +64,7 @@ func (n *network) path(from, to netip.AddrPort, canBeLost bool) (*host, time.Dur
 		delay = n.delay(from, to)
 	}
 	h := n.hosts[to]
-	if h == nil || n.hosts[from] == nil || loss >= 1 || canBeLost && rand.Float64() < loss {
+	if h == nil || n.hosts[from] == nil || rand.Float64() < loss {
 		return nil, 0, false
 	}
 	return h, delay, true
@@ -79,7 +79,7 @@ func (h *host) WriteTo(b []byte, addr string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	if peer, delay, ok := h.net.path(h.at, to, true); ok {
+	if peer, delay, ok := h.net.path(h.at, to); ok {
 		b = append([]byte(nil), b...)
 		time.AfterFunc(delay, func() {
 			select {
@@ -96,8 +96,8 @@ func (h *host) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	peer, there, ok := h.net.path(h.at, to, false)
-	_, back, answered := h.net.path(to, h.at, false)
+	peer, there, ok := h.net.path(h.at, to)
+	_, back, answered := h.net.path(to, h.at)
 	if !ok || !answered || there+back > timeout {
 		time.Sleep(timeout)
 		return nil, errors.New("dial " + addr + ": timed out")

@@ -1,0 +1,124 @@
+package gossip
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/hashicorp/serf/serf"
+)
+
+// forever is as long as a duration can be: a member that failed is kept until somebody forgets it.
+const forever = time.Duration(math.MaxInt64)
+
+// membership is how serf is set up for a shelf of Pis. The package comment explains the times.
+func membership(cfg Config) *serf.Config {
+	ml := memberlist.DefaultLANConfig()
+	ml.Name = cfg.ID
+	ml.BindAddr = "0.0.0.0"
+	ml.BindPort = cfg.Port
+	ml.AdvertiseAddr = cfg.Address.String()
+	ml.AdvertisePort = cfg.Port
+	ml.SecretKey = cfg.Key
+	ml.ProbeInterval = 400 * time.Millisecond
+	ml.ProbeTimeout = 250 * time.Millisecond
+	ml.SuspicionMult = 1
+	ml.SuspicionMaxTimeoutMult = 1
+	ml.GossipInterval = 100 * time.Millisecond
+	ml.GossipToTheDeadTime = 30 * time.Second
+	ml.TCPTimeout = 4 * time.Second // a first SYN and two more
+	// A node that comes back with another address takes its name as soon as the old address is dead.
+	ml.DeadNodeReclaimTime = time.Millisecond
+	// Packets are small, and what is large in them is deflated already: memberlist's own compression allocates an
+	// encoder for each packet, which was a third of an idle agent's processor time.
+	ml.EnableCompression = false
+	ml.LogOutput = nil
+	ml.Logger = slog.NewLogLogger(levelHandler{cfg.Log.Handler()}, slog.LevelInfo)
+
+	conf := serf.DefaultConfig()
+	conf.Init()
+	conf.NodeName = cfg.ID
+	conf.Tags = map[string]string{nameTag: cfg.Name}
+	conf.MemberlistConfig = ml
+	conf.LogOutput = nil
+	conf.Logger = ml.Logger
+	conf.DisableCoordinates = true // leaves the acknowledgements to us
+	conf.EnableNameConflictResolution = false
+	conf.UserEventSizeLimit = 2 * MaxMessage // of the whole message with its header; ours is checked in Broadcast
+	conf.ReconnectTimeout = forever
+	// A member that is leaving waits at most for two broadcasts and this delay, about a second in all.
+	conf.BroadcastTimeout = 500 * time.Millisecond
+	conf.LeavePropagateDelay = 100 * time.Millisecond
+	return conf
+}
+
+// transport is what memberlist sends and receives by: this machine's sockets, or what Config brings.
+type transport struct {
+	memberlist.Transport
+	// ready is called when serf has put its own delegates into memberlist's configuration, and memberlist has started
+	// no goroutine yet. memberlist offers no other moment to put something beside them.
+	ready  func()
+	closed context.Context
+	close  context.CancelFunc
+}
+
+func newTransport(cfg Config, ml *memberlist.Config, ready func()) (*transport, error) {
+	t := &transport{Transport: cfg.Transport, ready: ready}
+	if t.Transport == nil {
+		sockets, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{ml.BindAddr}, BindPort: ml.BindPort, Logger: ml.Logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		t.Transport = sockets
+	}
+	t.closed, t.close = context.WithCancel(context.Background())
+	return t, nil
+}
+
+func (t *transport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
+	if t.ready != nil {
+		t.ready()
+		t.ready = nil
+	}
+	return t.Transport.FinalAdvertiseAddr(ip, port)
+}
+
+// DialTimeout makes a connection that ends with the transport: no push/pull outlives it.
+func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	c, err := t.dial(addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{c, context.AfterFunc(t.closed, func() { c.Close() })}, nil
+}
+
+func (t *transport) dial(addr string, timeout time.Duration) (net.Conn, error) {
+	if _, real := t.Transport.(*memberlist.NetTransport); !real {
+		return t.Transport.DialTimeout(addr, timeout)
+	}
+	ctx, cancel := context.WithTimeout(t.closed, timeout)
+	defer cancel()
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+func (t *transport) Shutdown() error {
+	t.close()
+	return t.Transport.Shutdown()
+}
+
+// conn takes back, when it is closed, what closes it with the transport.
+type conn struct {
+	net.Conn
+	release func() bool
+}
+
+func (c *conn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}

@@ -23,6 +23,7 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/containers"
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/identity"
+	"github.com/piswarm/piswarm/agent/internal/loop"
 	"github.com/piswarm/piswarm/agent/internal/network"
 	"github.com/piswarm/piswarm/pkg/client"
 )
@@ -62,6 +63,7 @@ type Agent struct {
 	found   bool     // the membership was made by init here: this node says what the cluster is
 	session *session // nil while there is none, or it is not up yet
 
+	watchdog  loop.Watchdog
 	firstLife bool   // since the machine was booted
 	notice    string // what the user should know of this node's identity
 }
@@ -99,11 +101,28 @@ func Run(ctx context.Context, opts Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, server, listener) })
 	group.Go(func() error { return a.live(ctx) })
+	group.Go(func() error { return a.feedWatchdog(ctx) })
 	// Not under systemd, this does nothing.
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		a.log.Warn("tell systemd that the agent is up", "error", err)
 	}
 	return group.Wait()
+}
+
+// feedWatchdog tells systemd that no loop hangs, if it wants to know (WatchdogSec in piswarm.service).
+func (a *Agent) feedWatchdog(ctx context.Context) error {
+	within, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		a.log.Warn("systemd's watchdog gets no answers", "error", err)
+	}
+	if err != nil || within == 0 {
+		return nil
+	}
+	return a.watchdog.Run(ctx, within/2, func() {
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
+			a.log.Warn("tell systemd that nothing hangs", "error", err)
+		}
+	}, a.log)
 }
 
 // open reads what the node knows of itself and opens its neighbours.

@@ -61,7 +61,7 @@ func (p *place) run(ctx context.Context) error {
 	wake, cancel := p.s.members.Subscribe()
 	defer cancel()
 	return loop.Loop{
-		Name: "place", Wake: []<-chan struct{}{dirty, wake}, Resync: time.Minute, Log: p.s.log,
+		Name: "place", Wake: []<-chan struct{}{dirty, wake}, Resync: time.Minute, Watchdog: &p.s.agent.watchdog, Log: p.s.log,
 		Pass: func(ctx context.Context) error { return p.pass() },
 	}.Run(ctx)
 }

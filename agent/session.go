@@ -180,7 +180,8 @@ func (s *session) loops(filter *firewall.Firewall) {
 	workerWake, _ := s.members.Subscribe()
 	ingressWake, _ := s.members.Subscribe()
 	s.leader = leader.New(leader.Config{
-		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Members: leaderWake, Log: s.log,
+		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Members: leaderWake,
+		Watchdog: &s.agent.watchdog, Log: s.log,
 	})
 	s.ingress = ingress.New(ingress.Config{
 		Store: s.store, View: s.reader.View, Place: s.place.get, Members: ingressWake, Network: s.agent.network,
@@ -189,7 +190,8 @@ func (s *session) loops(filter *firewall.Firewall) {
 	s.worker = worker.New(worker.Config{
 		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Runtime: s.agent.runtime, Network: s.agent.network,
 		Subnet: s.place.subnet, Go: s.going, Members: workerWake, Describe: s.describe, Peer: s.images.peer,
-		Released: s.ingress.Released, ReleasedChanged: s.ingress.ReleasedChanged(), Leaving: s.leaving.Load, Log: s.log,
+		Released: s.ingress.Released, ReleasedChanged: s.ingress.ReleasedChanged(), Leaving: s.leaving.Load,
+		Watchdog: &s.agent.watchdog, Log: s.log,
 	})
 }
 

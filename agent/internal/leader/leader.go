@@ -29,11 +29,12 @@ const settleTime = 30 * time.Second
 
 // Config of the loop.
 type Config struct {
-	Store   *state.Store
-	View    func() view.View
-	Publish func(keys ...string) error // saves and spreads what was just put into the store
-	Members <-chan struct{}            // signalled when the membership changes
-	Log     *slog.Logger
+	Store    *state.Store
+	View     func() view.View
+	Publish  func(keys ...string) error // saves and spreads what was just put into the store
+	Members  <-chan struct{}            // signalled when the membership changes
+	Watchdog *loop.Watchdog             // may be nil
+	Log      *slog.Logger
 }
 
 // Leader is the loop.
@@ -57,7 +58,7 @@ func (l *Leader) Run(ctx context.Context) error {
 	dirty, cancel := l.cfg.Store.Watch(nil)
 	defer cancel()
 	return loop.Loop{
-		Name: "leader", Wake: []<-chan struct{}{dirty, l.cfg.Members}, Resync: 5 * time.Second, Pass: l.pass, Log: l.cfg.Log,
+		Name: "leader", Wake: []<-chan struct{}{dirty, l.cfg.Members}, Resync: 5 * time.Second, Pass: l.pass, Watchdog: l.cfg.Watchdog, Log: l.cfg.Log,
 	}.Run(ctx)
 }
 

@@ -66,8 +66,9 @@ type Config struct {
 	// Leaving tells whether this node is shutting down. Whoever shuts it down signals Members.
 	Leaving func() bool
 	// Peer returns how to fetch images from that node.
-	Peer func(id string) (containers.Peer, bool)
-	Log  *slog.Logger
+	Peer     func(id string) (containers.Peer, bool)
+	Watchdog *loop.Watchdog // may be nil
+	Log      *slog.Logger
 }
 
 // patience is how long a starting agent waits for containerd before it reports that it runs nothing. Until it
@@ -137,7 +138,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error {
 		wake := []<-chan struct{}{w.wake, dirty, w.cfg.Members, w.cfg.ReleasedChanged}
 		defer steps.Wait() // the steps' errors are the tasks'
-		return loop.Loop{Name: "worker", Wake: append(wake, once(ctx, w.cfg.Go)), Resync: 15 * time.Second, Log: w.cfg.Log,
+		return loop.Loop{Name: "worker", Wake: append(wake, once(ctx, w.cfg.Go)), Resync: 15 * time.Second, Watchdog: w.cfg.Watchdog, Log: w.cfg.Log,
 			Pass: func(ctx context.Context) error { return w.pass(ctx, &steps) }}.Run(ctx)
 	})
 	return group.Wait()

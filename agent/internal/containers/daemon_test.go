@@ -142,7 +142,7 @@ func (d *daemon) end() error {
 		err = errors.Join(err, fmt.Errorf("shims are left: %v", shims))
 	}
 	mounts, readErr := os.ReadFile("/proc/self/mountinfo")
-	if strings.Contains(string(mounts), d.dir) {
+	if strings.Contains(string(mounts), d.dir+"/") {
 		err = errors.Join(err, errors.New("mounts are left below "+d.dir))
 	}
 	return errors.Join(err, readErr)

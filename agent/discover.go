@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -75,4 +76,17 @@ func (s *session) join(address netip.AddrPort) {
 	for _, id := range (others{s}).Ready() {
 		s.state.Greet(id)
 	}
+}
+
+// knownAddresses are those at which the gossip may look for members that it does not know: what the disk remembers,
+// and what the nodes last said of themselves.
+func (s *session) knownAddresses() []netip.AddrPort {
+	all := s.disk.addresses()
+	for id, report := range s.reader.View().Reports {
+		if a, err := netip.ParseAddr(report.Node.Address); err == nil && id != s.store.Self() {
+			all = append(all, netip.AddrPortFrom(a, cluster.GossipPort))
+		}
+	}
+	slices.SortFunc(all, netip.AddrPort.Compare)
+	return slices.Compact(all)
 }

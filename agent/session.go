@@ -63,12 +63,13 @@ type session struct {
 	ingress *ingress.Ingress
 
 	born    time.Time
-	leaving atomic.Bool   // shutting down
-	ends    chan error    // why the session is to end
-	settled chan struct{} // closed when what the cluster wants is known as well as it can be
-	going   chan struct{} // closed when containers may be started
-	left    chan struct{} // closed by farewell
-	leave   sync.Once     // closes it
+	leaving atomic.Bool     // shutting down
+	claims  chan netip.Addr // where a second node goes by a member's ID
+	ends    chan error      // why the session is to end
+	settled chan struct{}   // closed when what the cluster wants is known as well as it can be
+	going   chan struct{}   // closed when containers may be started
+	left    chan struct{}   // closed by farewell
+	leave   sync.Once       // closes it
 }
 
 var errLeft = errors.New("left the cluster")
@@ -121,7 +122,7 @@ func (a *Agent) awaitLAN(ctx context.Context) (network.LAN, error) {
 func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan network.LAN, found bool) (*session, error) {
 	s := &session{
 		agent: a, log: a.log.With("node", a.name), lan: lan, membership: m, machine: newMachine(a.runtime, a.name),
-		born: time.Now(), ends: make(chan error, 1), settled: make(chan struct{}), going: make(chan struct{}),
+		born: time.Now(), ends: make(chan error, 1), claims: make(chan netip.Addr, 1), settled: make(chan struct{}), going: make(chan struct{}),
 		left: make(chan struct{}),
 	}
 	var err error
@@ -157,6 +158,13 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 		ID: a.node.ID, Key: m.Secret.GossipKey(), Address: lan.Address, Port: cluster.GossipPort, Name: a.name,
 		Log: s.log, Payload: s.state.Payload,
 		OnAck: func(peer string, payload []byte, _ time.Duration) { s.state.Acknowledged(peer, payload) },
+		Known: s.knownAddresses,
+		OnConflict: func(address netip.AddrPort) {
+			select {
+			case s.claims <- address.Addr():
+			default: // one at a time: it is told again
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -215,6 +223,7 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error { return s.listen(ctx) })
 	group.Go(func() error { return s.discover(ctx) })
 	group.Go(func() error { return s.followAddress(ctx) })
+	group.Go(func() error { return s.judgeClaims(ctx) })
 	group.Go(func() error { return s.machine.run(ctx, s.worker.ImagesChanged) })
 	group.Go(func() error { return s.worker.Run(ctx) })
 	group.Go(func() error { return ignoreEnd(ctx, s.agent.runtime.TrimLogs(ctx)) })

@@ -71,7 +71,20 @@ func (s *session) greetTwin(ctx context.Context) error {
 	return nil // a LAN without mDNS has other troubles, and says so when others are looked for
 }
 
-// meet deals with a node that mDNS found under this one's ID at another address. The younger of the two yields.
+// judgeClaims deals with the nodes that the gossip hears of under an ID that a member has already.
+func (s *session) judgeClaims(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case address := <-s.claims:
+			s.log.Warn("two nodes go by one ID: if a card was copied, the later one takes a new identity by itself", "address", address)
+			s.meet(ctx, address)
+		}
+	}
+}
+
+// meet deals with a node that was found under this one's ID at another address. The younger of the two yields.
 func (s *session) meet(ctx context.Context, address netip.Addr) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -101,7 +101,7 @@ func TestLostPacketsAccuseButKillNobody(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var net network
 		all := shelf(t, &net, 4)
-		net.set(func() { net.loss = func(_, _ netip.AddrPort) float64 { return 0.4 } })
+		net.set(func() { net.loss = func(_, _ netip.AddrPort) float64 { return 0.25 } })
 		if n := calm(t, all, 5*time.Minute); n == 0 {
 			t.Error("nobody was ever accused: this tested nothing")
 		} else {

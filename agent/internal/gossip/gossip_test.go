@@ -111,3 +111,27 @@ func TestAnotherKeyStaysOut(t *testing.T) {
 		t.Errorf("members: %s", got)
 	}
 }
+
+func TestCloseEndsAConnectionUnderWay(t *testing.T) {
+	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	a, _ := start(t, "a", 1, Config{})
+	joined := make(chan error, 1)
+	go func() {
+		_, err := a.Join([]netip.AddrPort{deaf.Addr().(*net.TCPAddr).AddrPort()})
+		joined <- err
+	}()
+	connection, err := deaf.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	began := time.Now()
+	a.Close()
+	if err := <-joined; err == nil || time.Since(began) > 2*time.Second {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+}

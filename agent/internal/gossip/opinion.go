@@ -16,6 +16,10 @@ const recheck = 500 * time.Millisecond
 // tooSoon is how soon after it was found dead no Pi is back that really was: it takes longer to boot.
 const tooSoon = 4 * time.Second
 
+// maxStumbles is how often a node asks again because it stood still itself while it asked, as one does whose processor
+// or card is overloaded: what it did not hear then says nothing about others.
+const maxStumbles = 4
+
 // trial is the second opinion on a member that serf says has failed.
 type trial struct {
 	end  context.CancelFunc
@@ -95,20 +99,33 @@ func (g *Gossip) try(ctx context.Context, t *trial, id string, address netip.Add
 // reach asks a member at its address, and if it is silent at another at which somebody goes by its ID: it may have
 // moved, and be known there once the old address is dead.
 func (g *Gossip) reach(ctx context.Context, id string, address netip.AddrPort) (netip.AddrPort, bool) {
-	patience := g.links.patience(id)
-	_, rtt, missed, ok := g.asker.ask(ctx, id, address, maxQuestions, patience)
-	if ok {
-		g.links.answered(id, rtt, missed)
+	if g.answers(ctx, id, address) {
 		return address, true
 	}
 	moved, ok := g.claims.get(id)
-	if !ok || moved == address {
+	if !ok || moved == address || ctx.Err() != nil {
 		return address, false
 	}
-	if _, _, _, ok = g.asker.ask(ctx, id, moved, maxQuestions, patience); !ok && ctx.Err() == nil {
+	if ok = g.answers(ctx, id, moved); !ok {
 		g.claims.drop(id) // the next trial need not wait for it
 	}
 	return moved, ok
+}
+
+// answers asks a member until it answers or the patience with it is over.
+func (g *Gossip) answers(ctx context.Context, id string, address netip.AddrPort) bool {
+	patience := g.links.patience(id)
+	for range maxStumbles {
+		began := time.Now()
+		_, rtt, missed, ok := g.asker.ask(ctx, id, address, maxQuestions, patience)
+		if ok {
+			g.links.answered(id, rtt, missed)
+		}
+		if ok || ctx.Err() != nil || time.Since(began) < patience*3/2 {
+			return ok
+		}
+	}
+	return false
 }
 
 // meet exchanges all that is known of the members with the one at that address.

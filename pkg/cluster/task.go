@@ -42,7 +42,8 @@ type Task struct {
 	// Avoid lists, sorted, the nodes on which this slot was rejected or kept failing with this SpecVersion.
 	Avoid []string `json:"avoid,omitempty"`
 	// Replaces is the ID of a task in the same plan that goes on serving until this one is ready, and is then
-	// dropped. Only both together are a move; they share a slot.
+	// dropped. Only both together are a move; they share a slot. One that names a task which is not there replaces
+	// nothing; the leader clears it with its next plan.
 	Replaces string `json:"replaces,omitempty"`
 }
 

@@ -113,8 +113,12 @@ func (s *service) candidates(p *pass) []*node {
 	return s.able
 }
 
-// explain gives the tasks that are left without a node their reason.
+// explain gives the tasks that are left without a node their reason. Where a global service fits on no node at all,
+// one task without a node stands in the plan to carry it.
 func (s *service) explain(p *pass) {
+	if s.global() && len(s.tasks) == 0 {
+		s.tasks = append(s.tasks, newTask(0))
+	}
 	reason := ""
 	for _, t := range s.tasks {
 		if t.node != nil {

@@ -96,10 +96,10 @@ func (s *service) lastWaiting() *task {
 	return last
 }
 
-// waits tells whether the task may have its place taken by one that runs: it has not run yet, or is to be placed
-// anew. One that merely ended is for its node to restart.
+// waits tells whether the task may have its place taken by one that runs: it has not run yet, is to be placed anew, or
+// is merely believed to run on a node of which nothing is known. One that ended is for its node to restart.
 func (t *task) waits() bool {
-	if t.rank == departing || t.failing || t.node != nil && t.node.Leaving {
+	if t.rank == departing || t.failing || t.node != nil && (t.node.Leaving || t.node.Condition == Unknown) {
 		return true
 	}
 	switch t.rank {

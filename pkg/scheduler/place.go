@@ -68,8 +68,7 @@ func (s *service) unfit(p *pass, t *task) {
 	}
 }
 
-// placeGlobal gives a task to every node that fits and has none. Where that is no node at all, one task
-// without a node stands in the plan to carry the reason.
+// placeGlobal gives a task to every node that fits and has none.
 func (s *service) placeGlobal(p *pass) {
 	for _, n := range s.candidates(p) {
 		if s.perNode[n.index] == 0 && s.room(n) == fits {
@@ -77,9 +76,6 @@ func (s *service) placeGlobal(p *pass) {
 			s.settle(p, t, n)
 			s.tasks = append(s.tasks, t)
 		}
-	}
-	if len(s.tasks) == 0 {
-		s.tasks = append(s.tasks, newTask(0))
 	}
 }
 

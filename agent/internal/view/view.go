@@ -131,12 +131,17 @@ func (e constantError) Error() string { return string(e) }
 const errName = constantError("the service has another name than its key")
 
 // withKnown adds to the members those nodes that only the state knows: they have been off since this agent
-// started.
+// started. A node that left the gossip while the state still knows it was merely shut down: it is expected back, and
+// only one that was removed from the cluster has left.
 func withKnown(members []cluster.Member, v View) []cluster.Member {
 	all := slices.Clone(members)
 	for i, m := range all {
+		settings, known := v.Settings[m.ID]
 		if m.Name == "" {
-			all[i].Name = v.Settings[m.ID].Name
+			all[i].Name = settings.Name
+		}
+		if m.Condition == cluster.Left && known {
+			all[i].Condition = cluster.Down
 		}
 	}
 	for id, settings := range v.Settings {

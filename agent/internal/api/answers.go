@@ -84,14 +84,25 @@ func service(v view.View, s cluster.Service) client.Service {
 	if s.Spec.Mode == cluster.Global {
 		st.Replicas.Desired = 0
 	}
+	// A slot of which two tasks run, because one of them is replaced by the other, is still one replica.
+	type place struct {
+		slot int
+		node string
+	}
+	running := map[place]bool{}
 	for _, t := range plan {
+		at := place{slot: t.Slot}
+		if s.Spec.Mode == cluster.Global {
+			at.node = t.Node
+		}
 		if s.Spec.Mode == cluster.Global && t.Node != "" {
 			st.Replicas.Desired++
 		}
 		if status, ok := v.Status(t.Node, t.ID); ok && status.State == cluster.Running {
-			st.Replicas.Running++
+			running[at] = true
 		}
 	}
+	st.Replicas.Running = len(running)
 	return client.Service{Service: s, Status: st}
 }
 

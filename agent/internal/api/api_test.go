@@ -340,3 +340,31 @@ func TestEvents(t *testing.T) {
 	}
 	server.Close() // returns when the handler has
 }
+
+// TestMoveIsStillOneReplica: while one task is replaced by another and both run, the service has no more than it wants.
+func TestMoveIsStillOneReplica(t *testing.T) {
+	v := view.View{
+		Members: []cluster.Member{{ID: "a", Condition: cluster.Ready}, {ID: "b", Condition: cluster.Ready}},
+		Plans: map[string]cluster.Plan{
+			"web": {ServiceID: "s1", Tasks: []cluster.Task{
+				{ID: "t1", Slot: 1, Node: "a"}, {ID: "t2", Slot: 1, Node: "b", Replaces: "t1"}, {ID: "t3", Slot: 2, Node: "b"},
+			}},
+			"log": {ServiceID: "s2", Tasks: []cluster.Task{{ID: "t4", Node: "a"}, {ID: "t5", Node: "b"}}},
+		},
+		Reports: map[string]cluster.Report{},
+	}
+	for id, tasks := range map[string][]string{"a": {"t1", "t4"}, "b": {"t2", "t3", "t5"}} {
+		var r cluster.Report
+		for _, task := range tasks {
+			r.Tasks = append(r.Tasks, cluster.TaskStatus{ID: task, State: cluster.Running})
+		}
+		v.Reports[id] = r
+	}
+	web := cluster.Service{ID: "s1", Spec: cluster.Spec{Name: "web", Mode: cluster.Replicated, Replicas: 2}}
+	log := cluster.Service{ID: "s2", Spec: cluster.Spec{Name: "log", Mode: cluster.Global}}
+	for _, s := range []cluster.Service{web, log} {
+		if got := service(v, s).Status.Replicas; got.Running != 2 || got.Desired != 2 {
+			t.Errorf("%s: %d of %d run, want 2 of 2", s.Spec.Name, got.Running, got.Desired)
+		}
+	}
+}

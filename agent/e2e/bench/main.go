@@ -39,6 +39,9 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == memberCommand {
+		serveMemberAndExit()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
@@ -50,7 +53,8 @@ func main() {
 func run(ctx context.Context) error {
 	out := flag.String("o", "bench.json", "write the figures to `FILE`")
 	build := flag.String("build", "build", "`directory` of the built programs and the greeter image")
-	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, idle, replace, scale, traffic, powercut")
+	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, detection, idle, replace, scale, traffic, powercut")
+	lossy := flag.Duration("lossy", time.Minute, "`how long` bare members lose packets to find out whether one is taken for dead")
 	flag.Parse()
 	wanted := func(name string) bool {
 		return *only == "" || strings.Contains(","+*only+",", ","+name+",")
@@ -60,6 +64,13 @@ func run(ctx context.Context) error {
 		found, err := measureBinaries(*build)
 		if err != nil {
 			return err
+		}
+		all = append(all, found...)
+	}
+	if wanted("detection") {
+		found, err := measureDetection(ctx, *lossy)
+		if err != nil {
+			return fmt.Errorf("detection: %w", err)
 		}
 		all = append(all, found...)
 	}

@@ -2,9 +2,7 @@ package gossip
 
 import (
 	"context"
-	"net"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -110,10 +108,5 @@ type conflicts struct {
 
 func (c conflicts) NotifyConflict(existing, other *memberlist.Node) {
 	c.ConflictDelegate.NotifyConflict(existing, other)
-	c.claims.add(claim{existing.Name, addrPort(existing), addrPort(other)})
-}
-
-func addrPort(n *memberlist.Node) netip.AddrPort {
-	a, _ := netip.ParseAddrPort(net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port))))
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	c.claims.add(claim{existing.Name, addrPort(existing.Addr, existing.Port), addrPort(other.Addr, other.Port)})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/serf/serf"
@@ -135,10 +134,9 @@ func (g *Gossip) meet(id string, address netip.AddrPort) {
 	}
 }
 
-func addressOf(m serf.Member) netip.AddrPort {
-	a, err := netip.ParseAddrPort(net.JoinHostPort(m.Addr.String(), strconv.Itoa(int(m.Port))))
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+func addressOf(m serf.Member) netip.AddrPort { return addrPort(m.Addr, m.Port) }
+
+func addrPort(ip net.IP, port uint16) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(ip) // the zero address, which is not valid, for one of another length
+	return netip.AddrPortFrom(a.Unmap(), port)
 }

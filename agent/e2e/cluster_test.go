@@ -32,6 +32,11 @@ func newShelf(t *testing.T, nodes int) *shelf {
 
 func startLab(t *testing.T, nodes int, token string) *shelf {
 	t.Helper()
+	return startLabOf(t, nodes, token, binary)
+}
+
+func startLabOf(t *testing.T, nodes int, token, binary string) *shelf {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l, err := lab.Start(ctx, lab.Options{Nodes: nodes, Binary: binary, Token: token})

@@ -171,6 +171,7 @@ func (s *Store) join(o *Outcome) error {
 // expel makes this node a stranger, since it has learned that it was forgotten. Its agent may write a new node
 // record; until the store has joined again, leaders may not wait for it.
 func (s *Store) expel() {
+	s.member = false
 	if s.joined {
 		s.joined, s.since = false, s.clock
 		s.kept = max(s.kept, s.clock)

@@ -612,10 +612,25 @@ func TestOldCopyOfADiskWritesNothingAnewThatOthersHold(t *testing.T) {
 	r := put(t, b, "service/x", "1")
 	settle(t, all...)
 	b = restart(t, b, old)
-	if o, _ := meet(t, b, a); len(o.Spread) > 0 || !b.Snapshot().Joined {
-		t.Fatalf("wrote %v anew, joined %t", o.Spread, b.Snapshot().Joined)
+	if o, _ := meet(t, b, a); len(o.Spread) > 0 || !b.joined {
+		t.Fatalf("wrote %v anew, joined %t", o.Spread, b.joined)
 	}
 	if again, _ := b.Get("service/x"); again.Version != r.Version {
 		t.Fatalf("holds %v", again)
+	}
+}
+
+// An agent that restarts, meets the others and has nothing to say writes nothing to its card.
+func TestRestartOfAMemberLeavesTheDiskAlone(t *testing.T) {
+	all := shelf(t, "a", "b")
+	b := all[1]
+	disk := save(b)
+	b = restart(t, b, disk)
+	if !reflect.DeepEqual(b.Snapshot().Encode(), disk.Encode()) {
+		t.Fatal("the restart alone changed what goes to disk")
+	}
+	meet(t, b, all[0])
+	if !b.joined || !reflect.DeepEqual(b.Snapshot().Encode(), disk.Encode()) {
+		t.Fatalf("joined %t; meeting a peer that holds the same changed what goes to disk", b.joined)
 	}
 }

@@ -36,6 +36,8 @@ type Store struct {
 	joined bool
 	since  uint64
 	alone  map[string]Version
+	// member says that the node was a member when it came up, and has not been forgotten since.
+	member bool
 	// reported says that report/<self> was written since the start, so that an older life's report loses.
 	reported bool
 	acks     acks
@@ -75,7 +77,7 @@ func New(self string, from Snapshot) (*Store, error) {
 	}
 	if from.Joined {
 		// Whether the disk is the one that this node had last, or an older copy of it, only a peer can show.
-		s.since = from.Clock
+		s.member, s.since = true, from.Clock
 	}
 	for _, r := range from.Records {
 		s.set.merge(r)
@@ -116,6 +118,13 @@ func (s Snapshot) validate() error {
 
 // Self is the ID of the node whose store this is.
 func (s *Store) Self() string { return s.self }
+
+// Stranger tells whether this node is known, and yet no member as long as it has not exchanged with a peer.
+func (s *Store) Stranger() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.joined && s.live(cluster.NodeKey(s.self))
+}
 
 // Get returns the live record of a key.
 func (s *Store) Get(key string) (Record, bool) {
@@ -218,10 +227,15 @@ func (s *Store) Digest() Digest {
 func (s *Store) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Snapshot{
+	snapshot := Snapshot{
 		Clock: s.kept, Horizon: s.horizon, Joined: s.joined, Since: s.since, changes: s.changes,
 		Records: s.set.list(func(r Record) bool { return cluster.Persistent(r.Key) }),
 	}
+	if s.member && len(s.alone) == 0 {
+		// It has written nothing yet that a restart would have to know of, and so leaves the disk as it is.
+		snapshot.Joined, snapshot.Since = true, 0
+	}
+	return snapshot
 }
 
 // Saved tells the store that this snapshot is safe on disk. Until then the node acknowledges none of it, and

@@ -103,12 +103,14 @@ func (r *Replicator) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		var again <-chan time.Time // set while the last save has failed
-		for {
-			select {
-			case <-ctx.Done():
-				return r.save() // what the last moment brought
-			case <-dirty:
-			case <-again:
+		for first := true; ; first = false {
+			if !first { // What was written before the watch began is not on disk either.
+				select {
+				case <-ctx.Done():
+					return r.save() // what the last moment brought
+				case <-dirty:
+				case <-again:
+				}
 			}
 			again = nil
 			if err := r.save(); err != nil {
@@ -258,6 +260,9 @@ func (r *Replicator) Acknowledged(peer string, payload []byte) {
 	}
 	if theirs == r.cfg.Store.Digest() {
 		r.compared()
+		if r.cfg.Store.Stranger() {
+			r.Greet(peer) // Nothing is missing, but only an exchange makes it a member.
+		}
 		return
 	}
 	if !r.ask(peer) {

@@ -18,6 +18,7 @@ func shelf() Input {
 			Capacity:     cluster.Amount{MemoryBytes: 4 << 30, NanoCPUs: 4e9},
 			Availability: cluster.Active,
 			Condition:    cluster.Ready,
+			Settled:      true,
 		})
 	}
 	for i := range 20 {
@@ -44,7 +45,29 @@ func BenchmarkPlaceAll(b *testing.B) {
 }
 
 func BenchmarkNothingToDo(b *testing.B) {
-	in := apply(shelf(), Decide(shelf()))
+	in := allRun(apply(shelf(), Decide(shelf())))
+	b.ReportAllocs()
+	for b.Loop() {
+		if out := Decide(in); len(out.Plans) > 0 {
+			b.Fatal("plans changed")
+		}
+	}
+}
+
+// BenchmarkNothingMayMove is a shelf of which two nodes have no work and all others, paused, keep theirs: every pass
+// looks for a move and finds none.
+func BenchmarkNothingMayMove(b *testing.B) {
+	in := shelf()
+	for i := range in.Services {
+		in.Services[i].Spec.Placement.Constraints = nil
+	}
+	few := in
+	few.Nodes = in.Nodes[2:]
+	in = apply(in, Decide(few))
+	for i := range few.Nodes {
+		few.Nodes[i].Availability = cluster.Pause
+	}
+	in = allRun(in)
 	b.ReportAllocs()
 	for b.Loop() {
 		if out := Decide(in); len(out.Plans) > 0 {
@@ -54,7 +77,7 @@ func BenchmarkNothingToDo(b *testing.B) {
 }
 
 func BenchmarkNodeDown(b *testing.B) {
-	in := apply(shelf(), Decide(shelf()))
+	in := allRun(apply(shelf(), Decide(shelf())))
 	in.Nodes[0].Condition = cluster.Down
 	b.ReportAllocs()
 	for b.Loop() {

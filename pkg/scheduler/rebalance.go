@@ -23,27 +23,15 @@ func (p *pass) rebalance() {
 			}
 		}
 	}
-	lightest, heaviest := p.extremes()
 	for _, s := range p.services {
 		if !s.mayRebalance() {
 			continue
 		}
-		if t, n := s.politeMove(p, lightest, heaviest); t != nil {
+		if t, n := s.politeMove(p); t != nil {
 			s.replace(p, t, n, s.avoided(t))
 			return
 		}
 	}
-}
-
-// extremes returns the least and the greatest number of tasks on a node.
-func (p *pass) extremes() (lightest, heaviest int) {
-	for i, n := range p.nodes {
-		if i == 0 || n.tasks < lightest {
-			lightest = n.tasks
-		}
-		heaviest = max(heaviest, n.tasks)
-	}
-	return lightest, heaviest
 }
 
 // mayRebalance tells whether the service is one whose tasks may move for no need of their own: nothing ties them to
@@ -81,22 +69,13 @@ type polite struct {
 
 // politeMove returns the move that evens out most, or nothing. Of equal ones the task goes that likes the node
 // best, as if the slot had been placed there at once.
-func (s *service) politeMove(p *pass, lightest, heaviest int) (*task, *node) {
-	least, most := len(s.tasks), 0
-	for _, n := range s.candidates(p) {
-		if n.Settled {
-			least = min(least, s.perNode[n.index])
-		}
-	}
-	for _, count := range s.perNode {
-		most = max(most, count)
-	}
-	if most-least < 1 || most-least == 1 && heaviest-lightest < 2 {
-		return nil, nil // as even as it gets, which is the rule
+func (s *service) politeMove(p *pass) (*task, *node) {
+	if s.even(p) {
+		return nil, nil
 	}
 	var best polite
 	for _, to := range s.candidates(p) {
-		if !to.Settled || s.perNode[to.index] >= most || s.room(to) != fits || s.failedOn(to) {
+		if !to.Settled || s.room(to) != fits || s.failedOn(to) {
 			continue
 		}
 		for _, t := range s.tasks {
@@ -111,6 +90,25 @@ func (s *service) politeMove(p *pass, lightest, heaviest int) (*task, *node) {
 		}
 	}
 	return best.task, best.to
+}
+
+// even tells whether, by the numbers alone, no task of the service can move. It is what nearly every pass ends with.
+func (s *service) even(p *pass) bool {
+	least, lightest, most, heaviest := len(s.tasks), 0, 0, 0
+	for i, to := range s.candidates(p) {
+		if i == 0 || to.tasks < lightest {
+			lightest = to.tasks
+		}
+		if to.Settled {
+			least = min(least, s.perNode[to.index])
+		}
+	}
+	for i, n := range s.perNode {
+		if n > 0 {
+			most, heaviest = max(most, n), max(heaviest, p.nodes[i].tasks)
+		}
+	}
+	return most-least < 1 || most-least == 1 && heaviest-lightest < 2
 }
 
 // evensOut is the rule, and that nothing else becomes worse by it. A paused node keeps its tasks.

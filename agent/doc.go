@@ -33,7 +33,7 @@
 // # Who may import whom
 //
 // agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg.
-// Adapters (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api) know neither
+// Adapters (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor) know neither
 // one another nor a loop. Loops (leader, worker, ingress, replication) name the data types of the adapters that they
 // drive and get their behaviour as interfaces. The packages that decide (pkg/state, pkg/scheduler, pkg/loadbalance)
 // are pure. imports_test.go holds all of this.

@@ -6,6 +6,9 @@
 // (act.go); until it is done its task is left alone, and when it is done the loop looks again. Containers are
 // made to be adopted: what a restarted agent finds running goes on running.
 //
+// A task that is to go must not be missed by anyone who talks to it (part.go): it serves until every node leads its
+// new connections elsewhere, and those that it has come to their end before it is told to stop.
+//
 // The worker learns what containerd has from one listing and from events thereafter. As long as nothing happens
 // it asks containerd nothing.
 package worker

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/agent/internal/containers/containerstest"
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
@@ -179,4 +181,41 @@ func TestWaitsForNoDownloadForEver(t *testing.T) {
 		after(time.Second)
 		same(t, "reported", r.told(), "web.2 running 10.77.3.2\n")
 	})
+}
+
+// script is a runtime that tells what it was told to tell.
+type script struct {
+	*containerstest.Fake
+	events []containers.Event
+}
+
+func (s script) Events(context.Context) <-chan containers.Event {
+	events := make(chan containers.Event, len(s.events))
+	for _, e := range s.events {
+		events <- e
+	}
+	close(events)
+	return events
+}
+
+// An end that is heard of late is of the life before, until the start of the present one was heard of.
+func TestEndsBelongToTheirLives(t *testing.T) {
+	started, exited := containers.Event{Type: containers.EventStarted, ID: "t"}, containers.Event{Type: containers.EventExited, ID: "t"}
+	for name, test := range map[string]struct {
+		events []containers.Event
+		ended  bool
+	}{
+		"of the life before":             {[]containers.Event{exited}, false},
+		"of the life before, then start": {[]containers.Event{exited, started}, false},
+		"of this one":                    {[]containers.Event{started, exited}, true},
+		"of both":                        {[]containers.Event{exited, started, exited}, true},
+	} {
+		w := New(Config{Runtime: script{events: test.events}})
+		present := &task{container: containers.Running}
+		w.tasks["t"] = present
+		w.follow(t.Context())
+		if ended := present.exit != nil; ended != test.ended {
+			t.Errorf("%s: ended %t, want %t", name, ended, test.ended)
+		}
+	}
 }

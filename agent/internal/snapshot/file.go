@@ -31,6 +31,7 @@ const clockMargin = 1 << 20
 // File is the state file of one node. It is safe for use by many goroutines.
 type File struct {
 	path string
+	disk disk
 
 	mu     sync.Mutex
 	last   []byte // what is on disk for sure; nil if that is not known
@@ -44,7 +45,7 @@ func Open(dir string, log *slog.Logger) (*File, Contents, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, Contents{}, fmt.Errorf("state directory: %w", err)
 	}
-	f := &File{path: filepath.Join(dir, fileName)}
+	f := &File{path: filepath.Join(dir, fileName), disk: thisMachine}
 	c, raw, err := load(f.path, log)
 	if err != nil {
 		return nil, Contents{}, err
@@ -140,7 +141,7 @@ func (f *File) Save(c Contents) error {
 	f.writes++
 	f.last = nil
 	if err := f.replace(raw); err != nil {
-		return fmt.Errorf("save %s: %w", f.path, err)
+		return fmt.Errorf("save %s: %w%s", f.path, err, advice(err))
 	}
 	f.last = raw
 	return nil
@@ -157,52 +158,31 @@ func (f *File) Writes() uint64 {
 // a whole file, for the former one gets its second name by a link before the new one takes the first.
 func (f *File) replace(raw []byte) error {
 	temp, prev := f.path+tempSuffix, f.path+prevSuffix
-	if err := writeSynced(temp, raw); err != nil {
-		return errors.Join(err, removeIfThere(temp))
+	if err := f.disk.write(temp, raw); err != nil {
+		return errors.Join(err, f.removeIfThere(temp))
 	}
-	if err := removeIfThere(prev + tempSuffix); err != nil {
+	if err := f.removeIfThere(prev + tempSuffix); err != nil {
 		return err
 	}
-	err := os.Link(f.path, prev+tempSuffix)
+	err := f.disk.link(f.path, prev+tempSuffix)
 	if err == nil {
 		// After a power cut in the middle of this, both may name one file already, and rename then does nothing.
-		err = errors.Join(os.Rename(prev+tempSuffix, prev), removeIfThere(prev+tempSuffix))
+		err = errors.Join(f.disk.rename(prev+tempSuffix, prev), f.removeIfThere(prev+tempSuffix))
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil // The first save, or the first after a loss: then prev is the only copy and stays.
 	}
 	if err != nil {
 		return fmt.Errorf("keep the previous copy: %w", err)
 	}
-	if err := os.Rename(temp, f.path); err != nil {
+	if err := f.disk.rename(temp, f.path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(f.path))
+	return f.disk.sync(filepath.Dir(f.path))
 }
 
-func writeSynced(path string, raw []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (f *File) removeIfThere(path string) error {
+	if err := f.disk.remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
-}
-
-// syncDir makes the renames in a directory survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

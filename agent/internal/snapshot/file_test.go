@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,13 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/piswarm/piswarm/pkg/state"
 )
@@ -238,86 +233,6 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%x\nencodes to\n%x, %v", seal(body), again, err)
 		}
 	})
-}
-
-// At each step of a save the power may go; what is on disk then is one of the two contents, whole.
-func TestPowerCutDuringSave(t *testing.T) {
-	old, next := contents(t, 1), contents(t, 2)
-	raw, err := encode(next)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for step, leave := range map[string]func(path string) error{
-		"half a temporary file": func(path string) error {
-			return os.WriteFile(path+tempSuffix, raw[:len(raw)/2], 0o600)
-		},
-		"a second name for the old file": func(path string) error {
-			return errors.Join(os.WriteFile(path+tempSuffix, raw, 0o600), os.Link(path, path+prevSuffix+tempSuffix))
-		},
-		"the old file is the previous copy too": func(path string) error {
-			return errors.Join(os.WriteFile(path+tempSuffix, raw, 0o600), os.Link(path, path+prevSuffix))
-		},
-	} {
-		t.Run(step, func(t *testing.T) {
-			dir := t.TempDir()
-			f, _ := open(t, dir)
-			save(t, f, old)
-			if err := leave(filepath.Join(dir, fileName)); err != nil {
-				t.Fatal(err)
-			}
-			f, c := open(t, dir)
-			mustEqual(t, c, old)
-			save(t, f, next)
-			_, c = open(t, dir)
-			mustEqual(t, c, next)
-			if got := names(t, dir); !slices.Equal(got, []string{"state", "state.prev"}) {
-				t.Fatalf("in the directory: %v", got)
-			}
-		})
-	}
-}
-
-// A real full disk: a small tmpfs, mounted where only this thread sees it.
-func TestFullDisk(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	dir := t.TempDir()
-	runtime.LockOSThread() // Never unlocked: the thread ends with the test, and its mounts with it.
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		t.Skipf("no mount namespace here: %v", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	}()
-	f, _ := open(t, dir)
-	old := contents(t, 2)
-	save(t, f, old)
-	large := contents(t, 5000)
-	err := f.Save(large)
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join(dir, fileName)) {
-		t.Fatalf("save on a full disk: %v", err)
-	}
-	if got := names(t, dir); !slices.Equal(got, []string{"state"}) {
-		t.Fatalf("in the directory: %v", got)
-	}
-	_, c := open(t, dir)
-	mustEqual(t, c, old)
-	// Once there is room, the same save succeeds.
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT, "size=4m"); err != nil {
-		t.Fatal(err)
-	}
-	save(t, f, large)
-	_, c = open(t, dir)
-	mustEqual(t, c, large)
 }
 
 func TestUnusableDirectoryIsAnError(t *testing.T) {

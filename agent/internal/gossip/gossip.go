@@ -24,6 +24,10 @@
 //	serf as it comes           6.0 s       6.2 s
 //	here                       1.5 s       1.6 s
 //
+// In ten minutes at 0, 5 and 20 % random loss each way, with three and with five members, nobody who lived was seen down
+// here, and one once by serf as it comes. The machine was overloaded ten times meanwhile. A member whose processor or
+// link stands still for longer than the times above does look dead, that is what they mean.
+//
 // What it costs when nothing happens: 5 packets a second that a member receives, where serf as it comes has 2. An
 // accused that lives costs a few packets, one that is dead sixteen from each of the others.
 //

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/agent/internal/doctor"
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
@@ -18,6 +19,7 @@ import (
 type machine struct {
 	runtime *containers.Runtime
 	name    string
+	monitor *doctor.Monitor
 
 	mu      sync.Mutex
 	info    containers.Info
@@ -25,7 +27,7 @@ type machine struct {
 }
 
 func newMachine(runtime *containers.Runtime, name string) *machine {
-	return &machine{runtime: runtime, name: name, trouble: "containerd was not asked yet"}
+	return &machine{runtime: runtime, name: name, monitor: doctor.NewMonitor(doctor.This()), trouble: "containerd was not asked yet"}
 }
 
 // run asks containerd what it is until it answers, and then tells.
@@ -66,9 +68,8 @@ func (s *session) describe() (cluster.Description, []string) {
 	warnings = append(warnings, s.agent.watchdog.Stuck()...)
 	if trouble != "" {
 		warnings = append(warnings, trouble)
-	} else if !info.MemoryLimit {
-		warnings = append(warnings, "memory limits do not work: add cgroup_enable=memory cgroup_memory=1 to cmdline.txt and reboot")
 	}
+	warnings = append(warnings, m.monitor.Warnings()...)
 	d := cluster.Description{
 		Hostname: m.name, Address: s.lan.Address.String(), MAC: s.lan.MAC,
 		Platform: info.Platform, Capacity: capacity(), MemoryLimit: info.MemoryLimit,

@@ -117,7 +117,11 @@ func (s *shelf) deleteStore() {
 	for range rounds(1, 10) {
 		// containerd is stopped first, so that it does not start again in the middle.
 		s.must("pi2", "sh", "-c", `pid=$(pgrep -o -x containerd); kill -STOP $pid; rm -rf /var/lib/containerd/* /run/containerd/io.containerd.*/*; kill -9 $pid; kill -CONT $pid; true`)
-		s.eventually(60*time.Second, "the service is whole", func() bool { return s.exactly("pi1", "greeters", replicas) })
+		s.eventually(60*time.Second, "pi2 runs its two tasks out of the new store, and nothing besides", func() bool {
+			r := s.on("pi2", "pgrep", "-x", "greeter")
+			return s.on("pi2", "ctr", "version").code == 0 && len(s.pids("pi2")) == 2 && strings.Count(r.out, "\n") == 2
+		})
+		s.eventually(20*time.Second, "exactly the wanted tasks", func() bool { return s.exactly("pi1", "greeters", replicas) })
 		s.answering(30*time.Second, "without the old store", pis(3), 9000, replicas)
 	}
 }

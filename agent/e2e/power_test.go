@@ -88,6 +88,7 @@ func (s *shelf) cutUnderLoad(nodes int) {
 		})
 		s.t.Logf("%s of %d lost its power: the wanted number runs after %.1f s", victim, nodes, time.Since(began).Seconds())
 		s.answering(10*time.Second, "after the cut", others, 9000, replicas)
+		s.eventually(30*time.Second, "no request has failed for a while", func() bool { return time.Since(k.lastFailure()) > patience })
 		k.end()
 		if last := k.lastFailure(); !last.IsZero() {
 			s.t.Logf("%d of %d requests failed, the last was begun %.1f s after the cut", len(k.failed), k.asked, last.Sub(began).Seconds())

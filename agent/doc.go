@@ -30,6 +30,13 @@
 // makes its containers be those of the plans and says in its report what became of them. Each node's ingress turns
 // plans and reports into packet filter rules, routes and names.
 //
+// # When it ends
+//
+// A session ends because the agent does, because the node leaves the cluster (farewell.go), has another address
+// (address.go), or because it turns out to run on a copy of another node's card (twin.go); the last two begin a new
+// one. A machine that is shut down first hands its tasks over (shutdown.go). Whatever hangs, systemd's watchdog learns
+// of it (agent.go).
+//
 // # Who may import whom
 //
 // agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg.

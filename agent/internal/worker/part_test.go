@@ -160,7 +160,18 @@ func TestHoldsWhatAnotherLeaderMayAdopt(t *testing.T) {
 		change func(r *rig)
 		held   bool
 	}{
-		"another leader":             {func(r *rig) { r.planBy("n2", "web", "web.1") }, true},
+		"another leader": {func(r *rig) { r.planBy("n2", "web", "web.1") }, true},
+		"a partition has just ended": {func(r *rig) {
+			r.change(func() { r.nodes[1].Condition = cluster.Down })
+			r.change(func() { r.nodes[1].Condition = cluster.Ready })
+			r.planBy(self, "web", "web.1")
+		}, true},
+		"a partition ended long ago": {func(r *rig) {
+			r.change(func() { r.nodes[1].Condition = cluster.Down })
+			r.change(func() { r.nodes[1].Condition = cluster.Ready })
+			after(holdLimit)
+			r.planBy(self, "web", "web.1")
+		}, false},
 		"the same leader":            {func(r *rig) { r.planBy(self, "web", "web.1") }, false},
 		"a service that was removed": {func(r *rig) { r.store.Delete(cluster.ServiceKey("web")) }, false},
 		"an outdated version": {func(r *rig) {

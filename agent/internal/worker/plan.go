@@ -49,9 +49,10 @@ func (w *Worker) plan(v view.View) {
 	}
 }
 
-// otherLeaders tells which services have a plan that is not by whom the one before was. Its writer may not have
-// seen what runs here: it led the other side of a partition, or the one before is gone and its last word with it.
+// otherLeaders tells which services have a plan whose writer may not have seen what runs here: it is not the writer
+// of the one before, who is gone and his last word with him, or a partition has just ended and it led the other side.
 func (w *Worker) otherLeaders(v view.View) map[string]bool {
+	healing := w.meet(v, time.Now())
 	writers, others := make(map[string]string, len(v.Services)), map[string]bool{}
 	for _, s := range v.Services {
 		name := s.Spec.Name
@@ -60,12 +61,29 @@ func (w *Worker) otherLeaders(v view.View) map[string]bool {
 			continue
 		}
 		writers[name] = version.Node
-		if before, ok := w.writers[name]; ok && before != version.Node {
+		if before, ok := w.writers[name]; ok && before != version.Node || healing {
 			others[name] = true
 		}
 	}
 	w.writers = writers
 	return others
+}
+
+// meet tells whether a node has become ready a moment ago. What it brings, perhaps the plans of another side of a
+// partition, comes after it.
+func (w *Worker) meet(v view.View, now time.Time) bool {
+	ready := make(map[string]bool, len(v.Members))
+	for _, m := range v.Members {
+		if m.Condition != cluster.Ready {
+			continue
+		}
+		ready[m.ID] = true
+		if w.ready != nil && !w.ready[m.ID] {
+			w.met = now
+		}
+	}
+	w.ready = ready
+	return !w.met.IsZero() && now.Sub(w.met) < holdLimit
 }
 
 // hold begins the time in which a leader may adopt a task that runs here and is in no plan, if there is doubt whether

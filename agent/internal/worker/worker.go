@@ -92,6 +92,8 @@ type Worker struct {
 	listed  bool              // containerd was asked, and events tell what changes since
 	inspect bool              // the images have to be listed
 	writers map[string]string // who made the plan, by service
+	ready   map[string]bool   // nodes that were ready at the last look
+	met     time.Time         // when one became so
 	disk    disk
 	last    netip.Addr
 	timer   *time.Timer // wakes the loop when a pause is over

@@ -7,7 +7,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-e2e build cross bench lint clean setup greeter
+.PHONY: help demo test test-unit test-e2e soak build cross bench lint clean setup greeter
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -22,6 +22,10 @@ test-unit: setup ## every package but the whole clusters, with the race detector
 
 test-e2e: setup build greeter ## whole clusters of virtual Pis
 	$(GO) test -count=1 -timeout 20m ./agent/e2e/...
+
+soak: setup build greeter ## the long series of failures, which takes hours
+	PISWARM_SEEDS=10000 $(GO) test -count=1 -timeout 6h -run 'Simulation' ./pkg/state
+	PISWARM_SOAK=1 $(GO) test -count=1 -v -timeout 6h ./agent/e2e
 
 build: ## the program for this machine
 	$(BUILD) -o build/piswarm ./agent/cmd/piswarm

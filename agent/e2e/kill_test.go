@@ -18,6 +18,7 @@ func TestKills(t *testing.T) {
 	t.Run("agent and containerd", func(t *testing.T) { s.fresh(t, 3).killInTurns() })
 	t.Run("shim", func(t *testing.T) { s.fresh(t, 3).killShim() })
 	t.Run("crash loop", func(t *testing.T) { s.fresh(t, 3).crashLoop() })
+	t.Run("out of memory", func(t *testing.T) { s.fresh(t, 3).outOfMemory() })
 	t.Run("store deleted", func(t *testing.T) { s.fresh(t, 3).deleteStore() })
 }
 
@@ -103,6 +104,25 @@ func (s *shelf) crashLoop() {
 	s.eventually(20*time.Second, "only the greeters are left", func() bool { return len(s.seen("pi1", "")) == 3 })
 	if after := s.allPIDs(); !slices.Equal(before, after) {
 		s.t.Errorf("processes of containers before %v, after %v", before, after)
+	}
+}
+
+// outOfMemory: a container that the kernel killed for its memory limit is named as such, and comes back.
+func (s *shelf) outOfMemory() {
+	s.piswarm("pi1", "create --name small --publish 9003:5000 --limit-memory 12m greeter")
+	node := s.seen("pi1", "small")[0].Node
+	before := s.pids(node)
+	// So many connections at once are more than it can hold.
+	load := make(chan result, 1)
+	go func() { load <- s.on("laptop", "wrk", "-t1", "-c900", "-d8s", "http://pi1:9003/") }()
+	defer func() { <-load }()
+	s.eventually(30*time.Second, "ps says that it ran out of memory", func() bool {
+		return slices.ContainsFunc(s.seen("pi2", "small"), func(t client.Task) bool { return strings.Contains(t.Error, "memory") })
+	})
+	s.t.Logf("ps says: %q", s.seen("pi2", "small")[0].Error)
+	s.eventually(60*time.Second, "it runs again", func() bool { return s.exactly("pi1", "small", 1) && len(s.pids(node)) == 1 })
+	if after := s.pids(node); fmt.Sprint(after) == fmt.Sprint(before) {
+		s.t.Errorf("its process is still the one before: %v", after)
 	}
 }
 

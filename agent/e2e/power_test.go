@@ -164,11 +164,9 @@ func (s *shelf) staleNode() {
 	s.powerOn("pi3")
 	s.awaitReady(3)
 	text := s.alike(10*time.Second, "the stale node is back", pis(3))
-	for _, want := range []string{`{"key":"service/old"`, `{"key":"plan/old"`} {
-		for line := range strings.Lines(text) {
-			if strings.HasPrefix(line, want) && !strings.Contains(line, `"deleted":true`) {
-				s.t.Errorf("it is there again: %s", line)
-			}
+	for _, key := range []string{"service/old", "plan/old"} {
+		if !removed(text, key) {
+			s.t.Errorf("%s is there again:\n%s", key, text)
 		}
 	}
 	for _, n := range pis(3) {
@@ -186,6 +184,16 @@ func (s *shelf) staleNode() {
 	}
 }
 
+// removed tells whether some records have none of a key but its tombstone, if that.
+func removed(records, key string) bool {
+	for line := range strings.Lines(records) {
+		if strings.HasPrefix(line, `{"key":"`+key+`"`) {
+			return strings.Contains(line, `"deleted":true`)
+		}
+	}
+	return true
+}
+
 // allCut: all nodes lose their power at once and come back in any order: the same services, plans and removals.
 func (s *shelf) allCut() {
 	s.piswarm("pi2", "create --name gone greeter")
@@ -193,6 +201,10 @@ func (s *shelf) allCut() {
 	s.piswarm("pi3", "create --name everywhere --publish 9001:5000 --mode global greeter")
 	s.piswarm("pi2", "node update --label-add room=kitchen pi3")
 	s.piswarm("pi2", "rm gone")
+	s.eventually(10*time.Second, "the leader drops the plan of what is gone", func() bool {
+		text, err := s.records("pi1")
+		return err == nil && removed(text, "plan/gone")
+	})
 	for range rounds(1, 10) {
 		before := s.alike(10*time.Second, "before the cut", pis(3))
 		cut := make(chan error, 3)

@@ -69,12 +69,12 @@ func (s *Store) admit(horizon uint64, records []Record, o *Outcome) error {
 			o.Refused = append(o.Refused, r.Key)
 			continue
 		}
-		if r.Key == cluster.ReportKey(s.self) && s.reported {
+		if mine, held := s.set.records[r.Key]; held && r.Key == cluster.ReportKey(s.self) && s.reported {
 			// Only this node writes this record, so this one is from before its last start, or from a node that
-			// took it for gone. What this life has said stands.
-			if mine := s.set.records[r.Key].Record; newer(r, mine) {
+			// took it for gone. What this life has said stands, unless it has taken that back and the tombstone is gone.
+			if newer(r, mine.Record) {
 				s.clock = max(s.clock, r.Version.Counter)
-				if err := s.rewrite(mine, o); err != nil {
+				if err := s.rewrite(mine.Record, o); err != nil {
 					return err
 				}
 			}

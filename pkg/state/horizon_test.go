@@ -634,3 +634,23 @@ func TestRestartOfAMemberLeavesTheDiskAlone(t *testing.T) {
 		t.Fatalf("joined %t; meeting a peer that holds the same changed what goes to disk", b.joined)
 	}
 }
+
+// A node that leaves removes its report, and the tombstone goes; then a packet from before comes late. It is no reason
+// to refuse all else that its sender says.
+func TestLateReportOfANodeThatHasRemovedIt(t *testing.T) {
+	all := shelf(t, "a", "b")
+	a, b := all[0], all[1]
+	put(t, a, "report/a", "1")
+	settle(t, all...)
+	late := a.Delta("report/a")
+	remove(t, a, "report/a")
+	put(t, a, "plan/x", "1") // reports do not move the clock on the disk
+	settle(t, all...)
+	mustPurge(t, a)
+	settle(t, all...)
+	late.Horizon = a.horizon
+	late.Records = append(late.Records, put(t, b, "service/x", "1"))
+	if _, err := a.Merge(late); err != nil || !has(a, "service/x") {
+		t.Fatalf("took %v, %v", everything(a), err)
+	}
+}

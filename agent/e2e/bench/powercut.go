@@ -9,18 +9,20 @@ import (
 )
 
 const (
+	// cuts is how often a Pi loses its power.
+	cuts = 10
 	// knocking is how often the laptop tries, and calmFor how long nothing may fail before it is over.
 	knocking = 25 * time.Millisecond
 	calmFor  = 4 * time.Second
 )
 
-// measurePowerCut cuts each Pi's power in turn, the leader's among them. It takes the time until the wanted number of
-// tasks runs on the others, and until the last connection to another node that came to nothing was begun.
+// measurePowerCut cuts the Pis' power, of one after the other, the leader's among them. It takes the time until the wanted
+// number of tasks runs on the others, and until the last connection to another node that came to nothing was begun.
 func measurePowerCut(ctx context.Context, s *shelf) ([]figure, error) {
 	var again, failing []float64
-	for i, victim := range s.names() {
-		other := s.names()[(i+1)%nodes]
-		if err := s.create(ctx, other, "greeters", published, 2*nodes); err != nil {
+	for i := range cuts {
+		victim, other := s.names()[i%s.nodes], s.names()[(i+1)%s.nodes]
+		if err := s.create(ctx, other, "greeters", published, 2*s.nodes); err != nil {
 			return nil, err
 		}
 		runs, failed, err := s.cut(ctx, victim, other)
@@ -39,9 +41,10 @@ func measurePowerCut(ctx context.Context, s *shelf) ([]figure, error) {
 			return nil, err
 		}
 	}
+	what := "power cut of one of " + map[int]string{3: "three", 5: "five"}[s.nodes]
 	return []figure{
-		medianFigure("power cut of one of three: wanted tasks run again", "s", 3, again),
-		medianFigure("power cut of one of three: no connection fails", "s", 2, failing),
+		medianFigure(what+": wanted tasks run again", "s", 3, again),
+		medianFigure(what+": no connection fails", "s", 2, failing),
 	}, nil
 }
 
@@ -87,7 +90,7 @@ func (s *shelf) cut(ctx context.Context, victim, other string) (runs, lastFailur
 				running++
 			}
 		}
-		return err == nil && running >= 2*nodes
+		return err == nil && running >= 2*s.nodes
 	})
 	if err != nil {
 		return 0, 0, err

@@ -17,26 +17,24 @@ import (
 	"github.com/piswarm/piswarm/pkg/lab"
 )
 
-// nodes is how many Pis the figures speak of.
-const nodes = 3
-
 // published is the port of the service that is measured.
 const published = 9000
 
 // shelf is the lab under measurement, with the greeter image on each Pi.
 type shelf struct {
 	lab   *lab.Lab
+	nodes int    // how many Pis there are
 	image string // path of the greeter's archive
 }
 
-func newShelf(ctx context.Context, build, token string) (*shelf, error) {
+func newShelf(ctx context.Context, build, token string, nodes int) (*shelf, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	l, err := lab.Start(ctx, lab.Options{Nodes: nodes, Binary: filepath.Join(build, "piswarm"), Token: token})
 	if err != nil {
 		return nil, err
 	}
-	s := &shelf{lab: l, image: filepath.Join(build, "greeter.tar")}
+	s := &shelf{lab: l, nodes: nodes, image: filepath.Join(build, "greeter.tar")}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -111,7 +109,7 @@ func (s *shelf) awaitReady(ctx context.Context) error {
 	for _, node := range s.names() {
 		err := poll(ctx, time.Minute, node+" sees every node ready", func() bool {
 			st, err := s.status(ctx, node)
-			if err != nil || len(st.Nodes) != nodes {
+			if err != nil || len(st.Nodes) != s.nodes {
 				return false
 			}
 			for _, n := range st.Nodes {

@@ -19,12 +19,15 @@ test: lint test-unit test-e2e ## everything that CI runs
 
 test-unit: setup ## every package but the whole clusters, with the race detector
 	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... | grep -v /agent/e2e)
+	# Two hundred nodes in one process are more than the race detector can follow.
+	$(GO) test -count=1 -timeout 5m -run '^TestTwoHundredNodes$$' ./agent/internal/replication
 
 test-e2e: setup build greeter ## whole clusters of virtual Pis
 	$(GO) test -count=1 -timeout 20m ./agent/e2e/...
 
 soak: setup build greeter ## the long series of failures, which takes hours
 	PISWARM_SEEDS=10000 $(GO) test -count=1 -timeout 6h -run 'Simulation' ./pkg/state
+	$(GO) run ./agent/e2e/bench -only detection -lossy 10m -o detection.json
 	PISWARM_SOAK=1 $(GO) test -count=1 -v -timeout 6h ./agent/e2e
 
 build: ## the program for this machine
@@ -45,7 +48,7 @@ lint: ## formatting, vet, staticcheck
 	$(GO) tool staticcheck ./... ./testdata/greeter/...
 
 clean:
-	rm -rf build bench.json
+	rm -rf build bench.json detection.json
 
 setup: # installs what is missing, and touches nothing that is there
 	@testdata/setup.sh

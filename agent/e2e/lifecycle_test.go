@@ -112,9 +112,8 @@ func TestLossyWiFi(t *testing.T) {
 	s := newShelf(t, 3)
 	s.load("pi1")
 	for _, n := range []string{"pi1", "pi2", "pi3"} {
-		for _, rule := range []string{"PREROUTING -i eth0", "OUTPUT -o eth0"} {
-			s.must(n, append([]string{"iptables", "-t", "raw", "-I"},
-				strings.Fields(rule+" -m statistic --mode random --probability 0.1 -j DROP")...)...)
+		if err := s.lab.Loss(t.Context(), n, 10); err != nil {
+			t.Fatal(err)
 		}
 	}
 	s.piswarm("pi1", "create --name greeters --publish 9000:5000 --replicas 3 greeter")

@@ -7,6 +7,7 @@ package loop
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -34,12 +35,17 @@ type Loop struct {
 	// Resync is how often it looks without being woken, give or take a fifth, so that fifty nodes that were
 	// powered on together do not look together for ever.
 	Resync time.Duration
-	// Pass does the work. Its error is logged once and met by a pass soon after, with a growing pause.
+	// Pass does the work. Its error is logged once and met by a pass soon after, with a growing pause. Its context ends
+	// when the loop does, or when the pass has taken passLimit: what takes longer belongs beside the loop.
 	Pass func(context.Context) error
 	// Watchdog, if any, is told of each pass.
 	Watchdog *Watchdog
 	Log      *slog.Logger
 }
+
+// passLimit is how long a pass may wait for others in all, each of whom may take long but not too long by himself. It
+// leaves the Watchdog no pass that is merely slow.
+const passLimit = 45 * time.Second
 
 // Pauses after a failed pass.
 const (
@@ -80,7 +86,7 @@ func (l Loop) Run(ctx context.Context) error {
 	for {
 		next, deaf := l.Resync*4/5+rand.N(l.Resync*2/5), time.Duration(0)
 		ended := l.Watchdog.begin(l.Name)
-		err := l.Pass(ctx)
+		err := l.once(ctx)
 		ended()
 		switch {
 		case ctx.Err() != nil:
@@ -104,6 +110,13 @@ func (l Loop) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// once makes one pass.
+func (l Loop) once(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, passLimit, fmt.Errorf("not done within %s", passLimit))
+	defer cancel()
+	return l.Pass(ctx)
 }
 
 // await waits until the time is over or something comes before.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// limit is how long a pass may take. Every wait within one is bounded, the longest by 20 s, for a program that starts
-// from a busy SD card; so one that is not over after a minute never will be.
+// limit is how long a pass may take. All its waits end with its context, after passLimit; so one that is not over after
+// a minute hangs in something that heeds no context, and may do so for ever.
 const limit = time.Minute
 
 // Watchdog knows which passes are under way, and so which of them hang. There is one for all loops of an agent; its

@@ -18,14 +18,11 @@ func TestWatchdogTellsWhatHangs(t *testing.T) {
 	hang := make(chan struct{})
 	close(hang) // at first, nothing does
 	var mu sync.Mutex
-	b := &bench{loop: Loop{Resync: time.Second, Watchdog: w, Pass: func(ctx context.Context) error {
+	b := &bench{loop: Loop{Resync: time.Second, Watchdog: w, Pass: func(context.Context) error {
 		mu.Lock()
 		h := hang
 		mu.Unlock()
-		select {
-		case <-h:
-		case <-ctx.Done():
-		}
+		<-h
 		return nil
 	}}}
 	run(t, b, func() {
@@ -63,6 +60,29 @@ func TestWatchdogTellsWhatHangs(t *testing.T) {
 			t.Errorf("after the loop has ended: %q", got)
 		}
 	})
+}
+
+// TestNoPassIsSlowForTheWatchdog holds that a pass whose waits heed its context is over before it counts as hanging.
+func TestNoPassIsSlowForTheWatchdog(t *testing.T) {
+	w := &Watchdog{}
+	b := &bench{loop: Loop{Resync: time.Second, Watchdog: w, Pass: func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}}}
+	run(t, b, func() {
+		for range 600 {
+			sleep(time.Second)
+			if got := w.Stuck(); got != nil {
+				t.Fatalf("after %v: %q", time.Since(b.start), got)
+			}
+		}
+		if n := len(b.passes); n < 10 {
+			t.Errorf("%d passes in ten minutes", n)
+		}
+	})
+	if got := b.log.String(); !strings.Contains(got, "test: not done within 45s") {
+		t.Errorf("the log does not say why: %s", got)
+	}
 }
 
 func TestWatchdogNotifiesWhileNothingHangs(t *testing.T) {

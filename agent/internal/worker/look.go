@@ -68,7 +68,7 @@ func (w *Worker) look(ctx context.Context) error {
 	w.mu.Unlock()
 	// What containerd has forgotten, because its store was lost, still has the names, addresses and memory that its
 	// successors need. What cannot be ended is met by these.
-	if err := w.cfg.Runtime.Sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, containers.ErrUnavailable) {
+	if err := w.sweep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, containers.ErrUnavailable) {
 		w.cfg.Log.Warn("what is left of lost containers is still there", "error", err)
 	}
 	found, err := w.cfg.Runtime.List(ctx)
@@ -84,6 +84,16 @@ func (w *Worker) look(ctx context.Context) error {
 	}
 	w.adopt(found, attached, busy)
 	return nil
+}
+
+// sweepLimit bounds how long processes that do not end, because they hang in the kernel, keep the loop from looking at
+// those that do.
+const sweepLimit = 10 * time.Second
+
+func (w *Worker) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepLimit)
+	defer cancel()
+	return w.cfg.Runtime.Sweep(ctx)
 }
 
 // adopt takes over what is there, but for the tasks that were busy when it was looked at.

@@ -42,6 +42,7 @@ type recorder struct {
 	listed func()        // runs between a listing and its arrival
 	delay  time.Duration // of every start
 	hang   string        // starts of tasks with this prefix hang until they are given up
+	stuck  bool          // what was lost does not end
 }
 
 func (r *recorder) set(change func()) {
@@ -92,6 +93,17 @@ func (r *recorder) Start(ctx context.Context, id string) error {
 	}
 	time.Sleep(delay)
 	return r.Fake.Start(ctx, id)
+}
+
+func (r *recorder) Sweep(ctx context.Context) error {
+	r.mu.Lock()
+	stuck := r.stuck
+	r.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return r.Fake.Sweep(ctx)
 }
 
 func (r *recorder) Stop(ctx context.Context, id, signal string, grace time.Duration) error {

@@ -42,6 +42,20 @@ func TestRebuildsALostStore(t *testing.T) {
 	})
 }
 
+// TestWhatDoesNotEndKeepsNobodyFromWork holds that a lost container whose processes hang in the kernel costs a moment
+// and not the node.
+func TestWhatDoesNotEndKeepsNobodyFromWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.runtime.stuck = true
+		r.service("web")
+		r.planBy(self, "web", "web.1")
+		r.start()
+		after(2 * sweepLimit) // with the look that the first event asks for
+		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
+	})
+}
+
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := running(t)

@@ -141,7 +141,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		wake := []<-chan struct{}{w.wake, dirty, w.cfg.Members, w.cfg.ReleasedChanged}
 		defer steps.Wait() // the steps' errors are the tasks'
 		return loop.Loop{Name: "worker", Wake: append(wake, once(ctx, w.cfg.Go)), Resync: 15 * time.Second, Watchdog: w.cfg.Watchdog, Log: w.cfg.Log,
-			Pass: func(ctx context.Context) error { return w.pass(ctx, &steps) }}.Run(ctx)
+			Pass: func(brief context.Context) error {
+				looked := w.look(brief)
+				return w.pass(ctx, looked, &steps) // the steps that it begins outlive it
+			}}.Run(ctx)
 	})
 	return group.Wait()
 }
@@ -159,9 +162,8 @@ func once(ctx context.Context, closed <-chan struct{}) <-chan struct{} {
 	return out
 }
 
-// pass is one look at everything.
-func (w *Worker) pass(ctx context.Context, steps *errgroup.Group) error {
-	err := w.look(ctx)
+// pass does what follows from a look at containerd, which may have had an error.
+func (w *Worker) pass(ctx context.Context, err error, steps *errgroup.Group) error {
 	going := false
 	select {
 	case <-w.cfg.Go:

@@ -81,6 +81,11 @@ func (s *session) join(address netip.AddrPort) {
 // knownAddresses are those at which the gossip may look for members that it does not know: what the disk remembers,
 // and what the nodes last said of themselves.
 func (s *session) knownAddresses() []netip.AddrPort {
+	select {
+	case <-s.opened:
+	default:
+		return nil // the gossip runs already, and the session is not whole yet
+	}
 	all := s.disk.addresses()
 	for id, report := range s.reader.View().Reports {
 		if a, err := netip.ParseAddr(report.Node.Address); err == nil && id != s.store.Self() {

@@ -63,6 +63,7 @@ type session struct {
 	ingress *ingress.Ingress
 
 	born    time.Time
+	opened  chan struct{}   // closed when all of the above is there
 	leaving atomic.Bool     // shutting down
 	claims  chan netip.Addr // where a second node goes by a member's ID
 	ends    chan error      // why the session is to end
@@ -123,7 +124,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	s := &session{
 		agent: a, log: a.log.With("node", a.name), lan: lan, membership: m, machine: newMachine(a.runtime, a.name),
 		born: time.Now(), ends: make(chan error, 1), claims: make(chan netip.Addr, 1), settled: make(chan struct{}), going: make(chan struct{}),
-		left: make(chan struct{}),
+		left: make(chan struct{}), opened: make(chan struct{}),
 	}
 	var err error
 	if s.certificate, err = trust.NewIdentity(m.Secret, a.node.ID); err != nil {
@@ -179,6 +180,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 			return held.Holders, held.Wanted, err
 		},
 	}
+	close(s.opened)
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
@@ -69,7 +70,8 @@ func (a *Agent) handOver(ctx context.Context) {
 	}
 }
 
-// awaitMoved waits until this node reports no task that another node could run. It returns how many tasks are left.
+// awaitMoved waits until this node reports no task that another node could run, or until no other node is left that
+// stays, as when the whole shelf is shut down. It returns how many tasks are left.
 func (s *session) awaitMoved(ctx context.Context) int {
 	limit := time.NewTimer(handOverLimit)
 	defer limit.Stop()
@@ -78,8 +80,9 @@ func (s *session) awaitMoved(ctx context.Context) int {
 	dirty, cancel := s.store.Watch(state.Kinds(cluster.KindPlan, cluster.KindReport))
 	defer cancel()
 	for {
-		movable, all := tasksOf(s.reader.View())
-		if movable == 0 {
+		v := s.reader.View()
+		movable, all := tasksOf(v)
+		if movable == 0 || !canTake(v) {
 			return all
 		}
 		select {
@@ -104,4 +107,11 @@ func tasksOf(v view.View) (movable, all int) {
 		}
 	}
 	return movable, all
+}
+
+// canTake tells whether there is another node that takes tasks because it does not go as well.
+func canTake(v view.View) bool {
+	return slices.ContainsFunc(v.Members, func(m cluster.Member) bool {
+		return m.ID != v.Self && m.Condition == cluster.Ready && !v.Reports[m.ID].Leaving
+	})
 }

@@ -124,6 +124,8 @@ func (p *place) choose() error {
 		if err := p.s.agent.dir.SaveMembership(p.s.membership); err != nil {
 			return err
 		}
+		known := p.s.membership
+		p.s.agent.set(func() { p.s.agent.member = &known }) // for the next session of this life
 	}
 	p.pool, p.index = pool, index
 	p.s.log.Info("this node's containers live in", "subnet", pool.Subnet(index))

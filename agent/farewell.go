@@ -10,7 +10,14 @@ import (
 )
 
 // farewell tells the others that this node goes for good.
-func (s *session) farewell(ctx context.Context) error {
+func (s *session) farewell(ctx context.Context) (err error) {
+	s.parted.Store(true)
+	defer func() {
+		if err != nil {
+			s.parted.Store(false)
+			s.members.Set() // it stays, and writes its record anew
+		}
+	}()
 	node, report := cluster.NodeKey(s.store.Self()), cluster.ReportKey(s.store.Self())
 	for _, key := range []string{node, report} {
 		if _, _, err := s.store.Delete(key); err != nil {

@@ -80,8 +80,8 @@ func (p *place) pass() error {
 		}
 		keys = append(keys, cluster.SettingsKey)
 	}
-	// A node that left and came back finds its own record removed.
-	if _, ok := v.Settings[v.Self]; !ok {
+	// A node that left and came back finds its own record removed. One that is just leaving has removed it itself.
+	if _, ok := v.Settings[v.Self]; !ok && !p.s.parted.Load() {
 		if err := p.s.introduce(); err != nil {
 			return err
 		}

@@ -22,3 +22,24 @@ func TestTheNextSessionKnowsThePool(t *testing.T) {
 		t.Errorf("the cluster's name is %q", s.agent.member.Name)
 	}
 }
+
+// TestWhoLeavesDoesNotIntroduceItself holds that the record which a leaving node removes stays removed, and that one
+// which was removed while it was away comes back with it.
+func TestWhoLeavesDoesNotIntroduceItself(t *testing.T) {
+	for _, leaves := range []bool{true, false} {
+		s := newSession(t)
+		if err := s.introduce(); err != nil {
+			t.Fatal(err)
+		}
+		s.parted.Store(leaves)
+		if _, _, err := s.store.Delete(cluster.NodeKey(s.store.Self())); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.place.pass(); err != nil {
+			t.Fatal(err)
+		}
+		if _, known := s.store.Get(cluster.NodeKey(s.store.Self())); known == leaves {
+			t.Errorf("leaving %t: known %t", leaves, known)
+		}
+	}
+}

@@ -65,6 +65,7 @@ type session struct {
 	born    time.Time
 	opened  chan struct{}   // closed when all of the above is there
 	leaving atomic.Bool     // shutting down
+	parted  atomic.Bool     // leaving the cluster: its records are not to come back
 	claims  chan netip.Addr // where a second node goes by a member's ID
 	ends    chan error      // why the session is to end
 	settled chan struct{}   // closed when what the cluster wants is known as well as it can be

@@ -7,6 +7,7 @@ import "time"
 // it has come to their end, and only then it is told to stop.
 type parting struct {
 	held      time.Time // until then the leader may yet put it into its plan
+	doubted   time.Time // since when it is held
 	retired   time.Time // since when it is to go; zero: not yet
 	released  bool      // no node leads new connections to it
 	finishing time.Time // since when it gets none; zero: it may still get some
@@ -18,6 +19,9 @@ const (
 	// holdLimit is how long a leader that did not make the plan before may take to find what runs here and take it
 	// into its own. Its answer to a report takes a fraction of a second; the rest is for a busy Pi Zero.
 	holdLimit = 5 * time.Second
+	// maxHold is after how long nothing makes the worker hold a task anew. A node whose link comes and goes gives reason
+	// for doubt for as long as it does.
+	maxHold = 30 * time.Second
 	// releaseLimit bounds the wait for the nodes to stop leading connections to a task. They take a fraction of a
 	// second; one that is just restarting takes longer, and is not waited for.
 	releaseLimit = 3 * time.Second

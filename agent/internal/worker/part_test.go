@@ -199,6 +199,27 @@ func TestHoldsWhatAnotherLeaderMayAdopt(t *testing.T) {
 	}
 }
 
+func TestHoldsNothingForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := running(t)
+		r.release("web.1", "web.2")
+		flap := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				r.change(func() { r.nodes[1].Condition = cluster.Down })
+				after(time.Second)
+				r.change(func() { r.nodes[1].Condition = cluster.Ready })
+				after(time.Second)
+			}
+		}
+		flap(holdLimit)
+		r.planBy(self, "web", "web.1")
+		flap(maxHold - 2*time.Second)
+		same(t, "reported", r.told(), "web.1 running 10.77.3.2\nweb.2 running 10.77.3.3\n")
+		flap(2*time.Second + holdLimit + releaseLimit)
+		same(t, "reported", r.told(), "web.1 running 10.77.3.2\n")
+	})
+}
+
 func TestHoldsWhatARestartedAgentFinds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

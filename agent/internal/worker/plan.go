@@ -94,7 +94,14 @@ func (t *task) hold(v view.View, now time.Time) {
 	}
 	t.doubt = false
 	s, ok := v.Service(t.status.Service)
-	if ok && s.ID == t.status.ServiceID && s.SpecVersion == t.status.SpecVersion && t.parting.finishing.IsZero() {
-		t.parting = parting{held: now.Add(holdLimit)}
+	if !ok || s.ID != t.status.ServiceID || s.SpecVersion != t.status.SpecVersion || !t.parting.finishing.IsZero() {
+		return
+	}
+	doubted := t.parting.doubted
+	if doubted.IsZero() {
+		doubted = now
+	}
+	if now.Sub(doubted) < maxHold {
+		t.parting = parting{held: now.Add(holdLimit), doubted: doubted}
 	}
 }

@@ -89,6 +89,7 @@ func (a *Agent) serveMembership(ctx context.Context, m identity.Membership, foun
 	if err == nil {
 		err = s.run(ctx)
 		a.set(func() { a.session = nil })
+		s.members.Set() // who still listens to this session looks up and finds it gone
 	}
 	switch {
 	case errors.Is(err, errLeft):

@@ -341,6 +341,27 @@ func TestEvents(t *testing.T) {
 	server.Close() // returns when the handler has
 }
 
+// TestEventsEndWithTheMembership holds that nobody waits for the events of a membership that is over.
+func TestEventsEndWithTheMembership(t *testing.T) {
+	n, server := start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	n.Member = nil
+	n.hub.Set()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Errorf("the stream goes on: %v", err)
+	}
+}
+
 // TestMoveIsStillOneReplica: while one task is replaced by another and both run, the service has no more than it wants.
 func TestMoveIsStillOneReplica(t *testing.T) {
 	v := view.View{

@@ -14,7 +14,8 @@ import (
 // keepAlive is how often a stream of events says that it still lives.
 const keepAlive = 15 * time.Second
 
-// events streams what changes, as server-sent events, until the client goes.
+// events streams what changes, as server-sent events, until the client goes, or the node leaves the cluster or has
+// another address, which begins a membership anew.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	m := s.node.Member()
 	if m == nil {
@@ -63,6 +64,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case <-reports:
 			ok = event(cluster.KindReport)
 		case <-members:
+			if s.node.Member() != m {
+				return // whoever asks again hears of the membership that there is now
+			}
 			ok = event("members")
 		}
 	}

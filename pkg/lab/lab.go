@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -295,12 +296,16 @@ func makeDir(dir string) (string, error) {
 	return dir, nil
 }
 
+// copyFile copies a program. A child that another goroutine starts meanwhile has the open copy for the moment before
+// it becomes another program, and during that moment the copy cannot be run: so none is started.
 func copyFile(to, from string, mode os.FileMode) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err

@@ -2,11 +2,15 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestStartFails starts labs that cannot start. Each says why and leaves nothing.
@@ -80,4 +84,32 @@ func TestStartCancelled(t *testing.T) {
 	if found := left(t, before, os.Getpid(), opt.Dir); found != "" {
 		t.Errorf("left behind:\n%s", found)
 	}
+}
+
+// TestCopyStartsNoProgram: while the program is copied no child starts, for it would have the copy open for writing.
+func TestCopyStartsNoProgram(t *testing.T) {
+	from, to := filepath.Join(t.TempDir(), "pipe"), filepath.Join(t.TempDir(), "copy")
+	if err := unix.Mkfifo(from, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	copied := make(chan error, 1)
+	go func() { copied <- copyFile(to, from, 0o755) }()
+	source, err := os.OpenFile(from, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the copy is being written and nothing can start", func() bool {
+		if syscall.ForkLock.TryLock() {
+			syscall.ForkLock.Unlock()
+			return false
+		}
+		return true
+	})
+	if err := errors.Join(source.Close(), <-copied); err != nil {
+		t.Error(err)
+	}
+	if !syscall.ForkLock.TryLock() {
+		t.Fatal("nothing can start any more")
+	}
+	syscall.ForkLock.Unlock()
 }

@@ -126,6 +126,7 @@ func (s *shelf) setClock(node string, now time.Time) {
 
 // TestClocks: nodes of three centuries' worth of clocks are one cluster, and a jump of ten years disturbs nothing.
 func TestClocks(t *testing.T) {
+	together(t)
 	s := startLabOf(t, 3, trust.NewSecret().Token(), buildSkewed(t))
 	s.awaitReady(3)
 	const year = 365 * 24 * time.Hour

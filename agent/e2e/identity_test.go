@@ -14,6 +14,7 @@ import (
 
 // TestAddressChange: a node to which the router gives another address is the same node.
 func TestAddressChange(t *testing.T) {
+	together(t)
 	s := newShelf(t, 3)
 	s.load("pi1")
 	s.piswarm("pi1", "create --name greeters --publish 9000:5000 --replicas 6 greeter")
@@ -43,10 +44,10 @@ func TestAddressChange(t *testing.T) {
 	s.answering(20*time.Second, "at the new addresses", pis(3), 9000, 6)
 }
 
-// node is what a node says of another.
+// node is what a node says of another that is ready. One that had the same name may be remembered as down.
 func (s *shelf) node(on, name string) client.NodeStatus {
 	for _, n := range s.status(on).Nodes {
-		if n.Name == name {
+		if n.Name == name && n.State == cluster.Ready {
 			return n
 		}
 	}
@@ -55,6 +56,7 @@ func (s *shelf) node(on, name string) client.NodeStatus {
 
 // TestCopiedCard: two Pis start from copies of one card. They are told apart, and the one that yields says so.
 func TestCopiedCard(t *testing.T) {
+	together(t)
 	for _, c := range []struct {
 		what  string
 		start func(s *shelf) // from both off, pi2 with a copy of pi1's card

@@ -13,6 +13,7 @@ import (
 
 // TestKills: what dies on a node while the shelf is asked for greetings.
 func TestKills(t *testing.T) {
+	together(t)
 	s := newShelf(t, 3)
 	s.load("pi1")
 	t.Run("agent and containerd", func(t *testing.T) { s.fresh(t, 3).killInTurns() })

@@ -16,6 +16,7 @@ const healed = 5 * time.Second
 
 // TestFive: one of five loses its power, then the five fall into two and three.
 func TestFive(t *testing.T) {
+	together(t)
 	s := newShelf(t, 5)
 	s.load("pi1")
 	t.Run("cut under load", func(t *testing.T) { s.fresh(t, 5).cutUnderLoad(5) })
@@ -147,6 +148,7 @@ func (s *shelf) whole(what string, nodes []string, services map[string]int, port
 
 // TestTwo: two nodes lose each other, and the cable of one is loose.
 func TestTwo(t *testing.T) {
+	together(t)
 	s := newShelf(t, 2)
 	s.load("pi1")
 	t.Run("one and one", func(t *testing.T) { s.fresh(t, 2).oneAndOne() })

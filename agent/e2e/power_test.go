@@ -15,6 +15,7 @@ import (
 
 // TestPower: what plugs and cards do to three Pis.
 func TestPower(t *testing.T) {
+	together(t)
 	s := newShelf(t, 3)
 	s.load("pi1")
 	t.Run("cut under load", func(t *testing.T) { s.fresh(t, 3).cutUnderLoad(3) })

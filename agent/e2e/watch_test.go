@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/snapshot"
@@ -20,17 +21,27 @@ import (
 	"github.com/piswarm/piswarm/pkg/lab"
 )
 
-// rounds is how often something is done: seldom in CI, often in the long series of `make soak`.
-func rounds(short, soak int) int {
-	if os.Getenv("PISWARM_SOAK") == "1" {
-		return soak
+// soak tells whether this is the long series of `make soak`.
+func soak() bool { return os.Getenv("PISWARM_SOAK") == "1" }
+
+// together lets a test that mostly waits run beside another one. In the long series each has the machine for itself.
+func together(t *testing.T) {
+	if !soak() {
+		t.Parallel()
+	}
+}
+
+// rounds is how often something is done: seldom in CI, often in the long series.
+func rounds(short, long int) int {
+	if soak() {
+		return long
 	}
 	return short
 }
 
 // span is how long something lasts, likewise.
-func span(short, soak time.Duration) time.Duration {
-	return time.Duration(rounds(int(short), int(soak)))
+func span(short, long time.Duration) time.Duration {
+	return time.Duration(rounds(int(short), int(long)))
 }
 
 const (

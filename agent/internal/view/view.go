@@ -27,8 +27,8 @@ type View struct {
 	Versions map[string]state.Version    // of the records of services, plans and nodes, by key
 }
 
-// Reader makes views. It decodes a record once for each of its versions, not once a look: a pass over an
-// unchanged state costs a Pi Zero no JSON.
+// Reader makes views. It decodes a record once for each of its versions, not once a look, and reads nothing as long as
+// nothing has changed: loops look every few seconds, and an idle cluster shall cost a Pi Zero next to nothing.
 type Reader struct {
 	self    string
 	store   *state.Store
@@ -37,6 +37,9 @@ type Reader struct {
 
 	mu      sync.Mutex
 	decoded map[string]decoded
+	last    *View            // nil at first
+	digest  state.Digest     // of the state that it was read from
+	seen    []cluster.Member // with it
 }
 
 type decoded struct {
@@ -49,11 +52,21 @@ func NewReader(store *state.Store, members func() []cluster.Member, log *slog.Lo
 	return &Reader{self: store.Self(), store: store, members: members, log: log, decoded: map[string]decoded{}}
 }
 
-// View reads everything.
+// View returns everything.
 func (r *Reader) View() View {
 	members := r.members()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	digest := r.store.Digest() // before the records: what changes meanwhile makes the next view
+	if r.last == nil || digest != r.digest || !slices.Equal(members, r.seen) {
+		v := r.read(members)
+		r.last, r.digest, r.seen = &v, digest, slices.Clone(members)
+	}
+	return *r.last
+}
+
+// read makes a view of the present state and these members.
+func (r *Reader) read(members []cluster.Member) View {
 	v := View{
 		Self:     r.self,
 		Plans:    map[string]cluster.Plan{},

@@ -113,6 +113,31 @@ func TestShutDownIsNotGone(t *testing.T) {
 	}
 }
 
+// TestReadsNothingAsLongAsNothingChanges: a look at an unchanged cluster costs the list of its members and no more, and
+// a change of either a record or a member is seen.
+func TestReadsNothingAsLongAsNothingChanges(t *testing.T) {
+	r := newRig(t, cluster.Member{ID: "a", Condition: cluster.Ready})
+	r.put(cluster.ServiceKey("web"), cluster.Service{ID: "1", Spec: cluster.Spec{Name: "web"}})
+	r.reader.View()
+	if n := testing.AllocsPerRun(100, func() { r.reader.View() }); n > 0 {
+		t.Errorf("a look at the same makes %v allocations", n)
+	}
+	r.members[0].Condition = cluster.Down
+	if v := r.reader.View(); v.Ready("a") {
+		t.Error("a member that went down is ready")
+	}
+	r.put(cluster.ReportKey("a"), cluster.Report{Leaving: true})
+	if v := r.reader.View(); !v.Reports["a"].Leaving {
+		t.Error("a new report is not seen")
+	}
+	if _, _, err := r.store.Delete(cluster.ServiceKey("web")); err != nil {
+		t.Fatal(err)
+	}
+	if v := r.reader.View(); len(v.Services) > 0 {
+		t.Error("a removed service is still there")
+	}
+}
+
 // TestDecodesOncePerVersion: the second look costs no JSON, a new version is seen, and what cannot be read is passed
 // over and said once a version.
 func TestDecodesOncePerVersion(t *testing.T) {

@@ -58,12 +58,19 @@ func (d Dir) Node() (Node, error) {
 // NewNode gives the machine a new identity in place of the one on disk: to the cluster it is a node that it has
 // not seen before.
 func (d Dir) NewNode() (Node, error) {
-	n := Node{ID: newID(hardware())}
+	name, _ := hardware(boards)
+	n := Node{ID: newID(name)}
 	return n, d.SaveNode(n)
 }
 
-// Elsewhere tells whether this identity was made on other hardware: the card was copied, or moved to another Pi.
-func (n Node) Elsewhere() bool { return !strings.HasPrefix(n.ID, hardwareHalf(hardware())) }
+// Elsewhere tells whether this identity was made on other hardware: the card was copied, or moved to another Pi. Where
+// the hardware does not say what it is, it is taken for the same.
+func (n Node) Elsewhere() bool { return n.elsewhere(boards) }
+
+func (n Node) elsewhere(root string) bool {
+	name, sure := hardware(root)
+	return sure && !strings.HasPrefix(n.ID, hardwareHalf(name))
+}
 
 // SaveNode keeps the node's identity.
 func (d Dir) SaveNode(n Node) error { return d.write(nodeFile, n) }
@@ -153,13 +160,22 @@ func hardwareHalf(hardware string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// hardware names the machine: the Pi's serial number, else the machine ID, else nothing.
-func hardware() string {
-	for _, path := range []string{"/sys/firmware/devicetree/base/serial-number", "/etc/machine-id"} {
-		raw, err := os.ReadFile(path)
-		if text := strings.Trim(string(raw), "\x00\n "); err == nil && text != "" {
-			return text
-		}
+// boards is the root of the machine's own files.
+const boards = "/"
+
+// hardware names the machine: the Pi's serial number, else the machine ID, else nothing. It is not sure of it where
+// there is a serial number that cannot be read just now.
+func hardware(root string) (name string, sure bool) {
+	if text, err := line(filepath.Join(root, "sys/firmware/devicetree/base/serial-number")); err == nil && text != "" {
+		return text, true
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", false
 	}
-	return ""
+	text, err := line(filepath.Join(root, "etc/machine-id"))
+	return text, err == nil && text != ""
+}
+
+func line(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	return strings.Trim(string(raw), "\x00\n "), err
 }

@@ -54,6 +54,47 @@ func TestCardInAnotherPi(t *testing.T) {
 	}
 }
 
+func TestHardwareThatDoesNotSayWhatItIs(t *testing.T) {
+	root := t.TempDir()
+	serial := filepath.Join(root, "sys/firmware/devicetree/base/serial-number")
+	id := filepath.Join(root, "etc/machine-id")
+	for _, dir := range []string{filepath.Dir(serial), filepath.Dir(id)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := Node{ID: newID("00000000abcd1234")}
+	if n.elsewhere(root) {
+		t.Error("a machine that says nothing counts as another one")
+	}
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(id, "0123456789abcdef0123456789abcdef\n")
+	if !n.elsewhere(root) {
+		t.Error("a PC passes for the Pi")
+	}
+	write(serial, "00000000abcd1234\x00")
+	if n.elsewhere(root) {
+		t.Error("its own Pi counts as another one")
+	}
+	write(serial, "00000000ffff0000\x00")
+	if !n.elsewhere(root) {
+		t.Error("another Pi passes for its own")
+	}
+	if err := os.Remove(serial); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(serial, 0o755); err != nil { // what is there and cannot be read
+		t.Fatal(err)
+	}
+	if n.elsewhere(root) {
+		t.Error("a Pi whose serial number could not be read counts as another one")
+	}
+}
+
 func TestMembershipIsKeptAndForgotten(t *testing.T) {
 	dir := Dir(t.TempDir())
 	if _, ok, err := dir.Membership(); ok || err != nil {

@@ -13,7 +13,7 @@ import (
 const moment = 500 * time.Millisecond
 
 // WatchAddresses calls changed a moment after each change of the machine's addresses until ctx ends, and whenever
-// one may have been missed, because the kernel had more to tell than fitted.
+// one may have been missed: before it began to watch, or because the kernel had more to tell than fitted.
 func (n *Network) WatchAddresses(ctx context.Context, changed func()) error {
 	for ctx.Err() == nil {
 		if err := n.watchAddresses(ctx, changed); err != nil {
@@ -21,8 +21,7 @@ func (n *Network) WatchAddresses(ctx context.Context, changed func()) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(moment):
-			changed()
+		case <-time.After(moment): // one that breaks again and again must not keep the processor busy
 		}
 	}
 	return nil
@@ -43,7 +42,6 @@ func (n *Network) watchAddresses(ctx context.Context, changed func()) error {
 		}
 	}()
 	settled := time.NewTimer(moment)
-	settled.Stop()
 	defer settled.Stop()
 	for {
 		select {

@@ -28,6 +28,7 @@ type Network interface {
 	Apply(context.Context, network.Wanted) error
 	Tune(ctx context.Context, lan string) error
 	FlushConntrack(context.Context, []network.Backend) error
+	FlushFinished(context.Context, []netip.Addr) error
 	SweepConntrack(ctx context.Context, pool netip.Prefix, live map[netip.Addr]bool) error
 }
 
@@ -71,6 +72,7 @@ type Ingress struct {
 	// What the last pass led connections to.
 	backends map[network.Backend]bool
 	alive    map[netip.Addr]bool
+	ending   map[netip.Addr]bool
 	tuned    string
 	last     network.Wanted
 	lastAt   time.Time // zero: not applied yet
@@ -198,6 +200,10 @@ func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
 	if gone := i.gone(want); len(gone) > 0 {
 		errs = append(errs, i.cfg.Network.FlushConntrack(ctx, gone))
 	}
+	// Once the rules lead nothing new there: a connection that ends now and whose port is taken again is led elsewhere.
+	if ending := i.beginToEnd(want); applied && len(ending) > 0 {
+		errs = append(errs, i.cfg.Network.FlushFinished(ctx, ending))
+	}
 	if !i.swept && applied && want.complete {
 		err := i.cfg.Network.SweepConntrack(ctx, want.network.Pool, want.live())
 		i.swept = err == nil
@@ -205,9 +211,20 @@ func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
 	}
 	err := errors.Join(errs...)
 	if err == nil && applied {
-		i.backends, i.alive = want.backends, want.alive
+		i.backends, i.alive, i.ending = want.backends, want.alive, want.ending
 	}
 	return err
+}
+
+// beginToEnd are the containers that are about to stop, and were not at the last pass.
+func (i *Ingress) beginToEnd(want wanted) []netip.Addr {
+	var begin []netip.Addr
+	for a := range want.ending {
+		if !i.ending[a] {
+			begin = append(begin, a)
+		}
+	}
+	return begin
 }
 
 // gone are the connections for the kernel to forget. UDP has no end: a client that keeps sending from one port

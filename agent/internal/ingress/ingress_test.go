@@ -25,6 +25,7 @@ type node struct {
 	calls   []string
 	fail    map[string]error
 	flushed []network.Backend
+	ended   []netip.Addr
 	swept   map[netip.Addr]bool
 	damaged bool // somebody took rules away
 	names   []dns.Service
@@ -42,6 +43,11 @@ func (n wires) Tune(context.Context, string) error          { return n.call("tun
 func (n wires) FlushConntrack(_ context.Context, gone []network.Backend) error {
 	n.flushed = gone
 	return n.call("flush")
+}
+
+func (n wires) FlushFinished(_ context.Context, ending []netip.Addr) error {
+	n.ended = append(n.ended, ending...)
+	return n.call("finished")
 }
 
 func (n wires) SweepConntrack(_ context.Context, pool netip.Prefix, live map[netip.Addr]bool) error {
@@ -72,7 +78,7 @@ func build(t *testing.T, v *view.View) (*Ingress, *node) {
 
 // pass runs one pass and returns the calls that it made.
 func pass(i *Ingress, n *node) ([]string, error) {
-	n.calls, n.flushed = nil, nil
+	n.calls, n.flushed, n.ended = nil, nil, nil
 	err := i.pass(context.Background())
 	return n.calls, err
 }
@@ -269,5 +275,30 @@ func TestForgetsConnections(t *testing.T) {
 				t.Errorf("forgot twice: %v", n.flushed)
 			}
 		})
+	}
+}
+
+// TestForgetsEndedConnectionsOnce holds that a client which takes a port again is not led to a listener that closes.
+func TestForgetsEndedConnectionsOnce(t *testing.T) {
+	v := shelf()
+	i, n := build(t, &v)
+	if _, err := pass(i, n); err != nil || n.ended != nil {
+		t.Fatalf("at the start: %v, forgot %v", err, n.ended)
+	}
+	status(v, "n2", func(s *cluster.TaskStatus) { s.State = cluster.Stopping })
+	want := []netip.Addr{netip.MustParseAddr("10.77.2.2")}
+	n.fail["firewall"] = errors.New("broken")
+	if _, err := pass(i, n); err == nil || n.ended != nil {
+		t.Errorf("while the rules still lead there it forgot %v (%v)", n.ended, err)
+	}
+	n.fail["firewall"], n.fail["finished"] = nil, errors.New("broken")
+	for range 2 { // the second time because the first one failed
+		if _, err := pass(i, n); !slices.Equal(n.ended, want) {
+			t.Errorf("forgot %v (%v), want %v", n.ended, err, want)
+		}
+		n.fail["finished"] = nil
+	}
+	if _, err := pass(i, n); err != nil || n.ended != nil {
+		t.Errorf("forgot again: %v (%v)", n.ended, err)
 	}
 }

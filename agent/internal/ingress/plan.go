@@ -30,6 +30,8 @@ type wanted struct {
 	backends map[network.Backend]bool
 	// alive are the addresses that still answer connections they have, though they may get no new ones.
 	alive map[netip.Addr]bool
+	// ending are the addresses of tasks that are about to be told to stop.
+	ending map[netip.Addr]bool
 	// released are, sorted, the tasks that run unplanned and that these rules lead nothing to.
 	released []string
 	// complete tells that every ready node has said what it runs, so that alive lacks no one.
@@ -50,7 +52,7 @@ func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Nex
 
 // plan decides. It is pure.
 func plan(v view.View, here Place) wanted {
-	w := wanted{backends: map[network.Backend]bool{}, alive: map[netip.Addr]bool{}, complete: true}
+	w := wanted{backends: map[network.Backend]bool{}, alive: map[netip.Addr]bool{}, ending: map[netip.Addr]bool{}, complete: true}
 	peers := peers(v, here)
 	w.network = network.Wanted{
 		Interface: here.LAN.Interface, Subnet: here.Subnet, Pool: here.Pool.Prefix(), VirtualIPs: here.Pool.VirtualIPs(),
@@ -92,6 +94,9 @@ func plan(v view.View, here Place) wanted {
 		for _, t := range report.Tasks {
 			if a, err := netip.ParseAddr(t.Address); err == nil {
 				w.alive[a] = true
+				if t.State == cluster.Stopping {
+					w.ending[a] = true
+				}
 			}
 			if t.State == cluster.Running && !planned[t.ID] && !serving[t.ID] {
 				w.released = append(w.released, t.ID)

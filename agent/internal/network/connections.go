@@ -28,6 +28,8 @@ func (n *Network) Connections(ctx context.Context, container netip.Addr) (int, e
 const (
 	tcpSynReceived = 2
 	tcpEstablished = 3
+	tcpTimeWait    = 7
+	tcpClose       = 8
 )
 
 type openConnections struct {

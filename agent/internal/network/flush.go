@@ -83,3 +83,32 @@ func (s strangers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	addr, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
 	return s.pool.Contains(addr.Unmap()) && !s.live[addr.Unmap()]
 }
+
+// FlushFinished makes the kernel forget the TCP connections to these containers that have ended. It remembers each for
+// a while, with where it led to, and a client that takes the same port again in that time is led there, too, whatever
+// the rules say by then: to a listener that is closed.
+func (n *Network) FlushFinished(ctx context.Context, containers []netip.Addr) error {
+	if len(containers) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ended := finished{}
+	for _, a := range containers {
+		ended[a] = true
+	}
+	if _, err := n.nl.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, ended); err != nil {
+		return fmt.Errorf("forget ended connections to tasks that end: %w", err)
+	}
+	return nil
+}
+
+type finished map[netip.Addr]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f finished) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	from, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
+	return ok && f[from.Unmap()] && (tcp.State == tcpTimeWait || tcp.State == tcpClose)
+}

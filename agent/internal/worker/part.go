@@ -27,6 +27,9 @@ const (
 	releaseLimit = 3 * time.Second
 	// hurriedRelease is the same for a task that must not run on this side of a partition.
 	hurriedRelease = time.Second
+	// lastWord is how long a task that gets no new connections runs on at least: the nodes, told that it ends, forget
+	// meanwhile what they remember of ended connections to it (network.FlushFinished).
+	lastWord = 500 * time.Millisecond
 	// countEvery is how often the connections of a task are counted. Most requests are shorter.
 	countEvery = 250 * time.Millisecond
 	// maxPatience bounds how long connections may go on. An unused one that a client keeps open does not end.
@@ -54,6 +57,8 @@ func part(f facts, now time.Time) (step, time.Duration) {
 		return count, 0
 	case p.open > 0:
 		return rest, min(countEvery-now.Sub(p.counted), f.patience-now.Sub(p.finishing))
+	case now.Sub(p.finishing) < lastWord:
+		return rest, min(lastWord, f.patience) - now.Sub(p.finishing)
 	default:
 		return stop, 0
 	}

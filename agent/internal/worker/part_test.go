@@ -29,6 +29,7 @@ func TestPart(t *testing.T) {
 		"must not run, waits less":            {parting{retired: ago(hurriedRelease)}, true, finish, 0},
 		"connections are not known":           {parting{finishing: now}, false, count, 0},
 		"no connection is left":               {parting{finishing: ago(time.Second), counted: ago(time.Second)}, false, stop, 0},
+		"none is left, and nodes are told":    {parting{finishing: ago(200 * ms), counted: ago(200 * ms)}, false, rest, 300 * ms},
 		"some are, counted just now":          {parting{finishing: ago(time.Second), counted: ago(50 * ms), open: 1}, false, rest, 200 * ms},
 		"some were":                           {parting{finishing: ago(time.Second), counted: ago(250 * ms), open: 1}, false, count, 0},
 		"some are, and patience ends first":   {parting{finishing: ago(1950 * ms), counted: ago(0), open: 1}, false, rest, 50 * ms},
@@ -73,6 +74,9 @@ func TestServesUntilEveryNodeHasReleasedIt(t *testing.T) {
 			t.Errorf("says that it has released %v", got)
 		}
 		r.release("web.2")
+		after(lastWord - time.Millisecond)
+		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\nweb.2 web.2 v1 running\n")
+		after(time.Millisecond)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 	})
 }
@@ -81,7 +85,7 @@ func TestWaitsForNoNodeForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := running(t)
 		r.planBy(self, "web", "web.1")
-		after(releaseLimit - time.Millisecond)
+		after(releaseLimit + lastWord - time.Millisecond)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\nweb.2 web.2 v1 running\n")
 		after(time.Millisecond)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
@@ -93,6 +97,7 @@ func TestANodeThatIsDownIsNotWaitedFor(t *testing.T) {
 		r := running(t)
 		r.change(func() { r.nodes[1].Condition = cluster.Down })
 		r.planBy(self, "web", "web.1")
+		after(lastWord)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 	})
 }
@@ -150,7 +155,7 @@ func TestItsSuccessorIsNotHeldBack(t *testing.T) {
 		r := running(t)
 		r.planBy(self, "web", "web.1", "web.3")
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\nweb.2 running 10.77.3.3\nweb.3 running 10.77.3.4\n")
-		after(releaseLimit)
+		after(releaseLimit + lastWord)
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\nweb.3 running 10.77.3.4\n")
 	})
 }
@@ -186,7 +191,7 @@ func TestHoldsWhatAnotherLeaderMayAdopt(t *testing.T) {
 				r := running(t)
 				r.release("web.1", "web.2")
 				test.change(r)
-				synctest.Wait()
+				after(lastWord)
 				if runs := len(r.report().Tasks) == 2; runs != test.held {
 					t.Errorf("held %t, want %t:\n%s", runs, test.held, r.told())
 				}
@@ -215,7 +220,7 @@ func TestHoldsNothingForEver(t *testing.T) {
 		r.planBy(self, "web", "web.1")
 		flap(maxHold - 2*time.Second)
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\nweb.2 running 10.77.3.3\n")
-		flap(2*time.Second + holdLimit + releaseLimit)
+		flap(2*time.Second + holdLimit + releaseLimit + lastWord)
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\n")
 	})
 }
@@ -234,7 +239,7 @@ func TestHoldsWhatARestartedAgentFinds(t *testing.T) {
 		r.run()
 		after(holdLimit - time.Millisecond)
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\nweb.2 running 10.77.3.3\n")
-		after(time.Millisecond)
+		after(time.Millisecond + lastWord)
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\n")
 	})
 }
@@ -283,7 +288,7 @@ func TestLeavingNodeStartsNothing(t *testing.T) {
 		after(time.Minute)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\nweb.2 web.2 v1 running\n")
 		r.planBy(self, "web", "web.1")
-		after(releaseLimit)
+		after(releaseLimit + lastWord)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 	})
 }

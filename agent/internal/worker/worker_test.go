@@ -28,7 +28,7 @@ func TestStartsAndStopsAsPlanned(t *testing.T) {
 		}
 
 		r.plan("web", self) // scaled down
-		after(releaseLimit)
+		after(releaseLimit + lastWord)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 		if tasks := r.report().Tasks; len(tasks) != 1 || tasks[0].ID != "web.1" {
 			t.Errorf("reported: %v", tasks)
@@ -40,7 +40,7 @@ func TestStartsAndStopsAsPlanned(t *testing.T) {
 		if _, _, err := r.store.Delete(cluster.ServiceKey("web")); err != nil {
 			t.Fatal(err)
 		}
-		after(releaseLimit)
+		after(releaseLimit + lastWord)
 		same(t, "containers", r.runtime.String(), "")
 		same(t, "reported", r.told(), "")
 		same(t, "attached", r.wires.String(), "")
@@ -86,7 +86,7 @@ func TestLeavesAloneWhatHasNoPlanYet(t *testing.T) {
 		synctest.Wait()
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
 		r.plan("web", "n2")
-		after(holdLimit + releaseLimit)
+		after(holdLimit + releaseLimit + lastWord)
 		same(t, "containers", r.runtime.String(), "")
 	})
 }
@@ -383,7 +383,7 @@ func TestContainerdGoesAndComesBack(t *testing.T) {
 		r.plan("web", "n2") // cannot be stopped now
 		r.runtime.set(func() { r.runtime.away = false })
 		r.runtime.Resync()
-		after(releaseLimit)
+		after(releaseLimit + lastWord)
 		same(t, "containers", r.runtime.String(), "")
 		same(t, "reported", r.told(), "")
 	})

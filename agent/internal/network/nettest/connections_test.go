@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/piswarm/piswarm/pkg/loadbalance"
+	"github.com/vishvananda/netlink"
 )
 
 // connections waits until the node tracks as many open connections to a container.
@@ -109,5 +110,70 @@ func TestSweepConntrack(t *testing.T) {
 		ask("one that stayed", kept, stays)
 		ask("one that went", moved, c.backends[0])
 		ask("a connection that stayed", tcp, stays)
+	})
+}
+
+// Of two connections to a container that is about to stop, the one that has ended is forgotten and the other goes on.
+func TestFlushFinished(t *testing.T) {
+	variants(t, func(t *testing.T, command string) {
+		c := newCluster4(t, command)
+		n, backend := c.nodes[0], c.backends[1]
+		c.apply([]loadbalance.Service{greeters(backend)})
+		for _, ends := range []bool{false, true} {
+			err := c.laptop.in(func() error {
+				conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:9000", n.addr), 5*time.Second)
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { conn.Close() })
+				if _, err = askOver(conn); err == nil && ends {
+					err = conn.Close()
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		tracked := func() (open, ended int) {
+			t.Helper()
+			err := n.in(func() error {
+				flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.FAMILY_V4)
+				for _, f := range flows {
+					from, _ := netip.AddrFromSlice(f.Reverse.SrcIP)
+					if tcp, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP); !ok || from.Unmap() != backend {
+						continue
+					} else if tcp.State == 3 { // TCP_CONNTRACK_ESTABLISHED
+						open++
+					} else if tcp.State == 7 { // TCP_CONNTRACK_TIME_WAIT
+						ended++
+					}
+				}
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return open, ended
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if open, ended := tracked(); open == 1 && ended == 1 {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatalf("the kernel tracks %d open and %d ended connections: want one of each", open, ended)
+			}
+		}
+		if err := n.network.FlushFinished(context.Background(), []netip.Addr{c.backends[2]}); err != nil {
+			t.Fatal(err)
+		}
+		if open, ended := tracked(); open != 1 || ended != 1 {
+			t.Errorf("for another container: %d open and %d ended are left, want one of each", open, ended)
+		}
+		if err := n.network.FlushFinished(context.Background(), []netip.Addr{backend}); err != nil {
+			t.Fatal(err)
+		}
+		if open, ended := tracked(); open != 1 || ended != 0 {
+			t.Errorf("%d open and %d ended are left, want the open one alone", open, ended)
+		}
 	})
 }

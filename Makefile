@@ -19,8 +19,8 @@ test: lint test-unit test-e2e ## everything that CI runs
 
 test-unit: setup ## every package but the whole clusters, with the race detector
 	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... | grep -v /agent/e2e)
-	# Two hundred nodes in one process are more than the race detector can follow.
-	$(GO) test -count=1 -timeout 5m -run '^TestTwoHundredNodes$$' ./agent/internal/replication
+	# Real members of serf in virtual time crash the race detector of Go 1.26 now and then, in timers of memberlist's.
+	$(GO) test -count=1 -timeout 5m ./agent/internal/replication ./agent/internal/gossip
 
 test-e2e: setup build greeter ## whole clusters of virtual Pis
 	$(GO) test -count=1 -timeout 20m ./agent/e2e/...

@@ -26,7 +26,9 @@
 //
 // In ten minutes at 0, 5 and 20 % random loss each way, with three and with five members, nobody who lived was seen down
 // here, and one once by serf as it comes. The machine was overloaded ten times meanwhile. A member whose processor or
-// link stands still for longer than the times above does look dead, that is what they mean.
+// link stands still for longer than the times above does look dead, that is what they mean: on a machine on which the
+// members ran behind everything else (nice), before a node that stood still itself asked again, five members saw a
+// living one down 24 times in such ten minutes, and 8 times with serf as it comes.
 //
 // What it costs when nothing happens: 5 packets a second that a member receives, where serf as it comes has 2. An
 // accused that lives costs a few packets, one that is dead sixteen from each of the others.

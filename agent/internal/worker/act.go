@@ -134,9 +134,50 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 		return err
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	t.container, t.runningAt, t.waited = containers.Running, time.Now(), nil
-	t.enter(cluster.Running)
+	w.mu.Unlock()
+	release() // the rest is waiting, and others may start meanwhile
+	if err := w.awaitPorts(ctx, t, id, spec.Ports); err != nil && ctx.Err() == nil {
+		w.cfg.Log.Warn("a task counts as running without a look at its ports", "service", spec.Name, "task", id, "error", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t.exit == nil { // else the next look says how it ended
+		t.enter(cluster.Running)
+	}
+	return nil
+}
+
+const (
+	// portsLimit is how long a started container may take to open its published ports before it counts as running
+	// all the same. What needs longer wants a check of its own.
+	portsLimit = 10 * time.Second
+	firstLook  = 5 * time.Millisecond
+	lastLook   = 100 * time.Millisecond
+)
+
+// awaitPorts waits until the container has opened the ports that are published. Before that, connections to it are
+// refused, and a task that runs gets some. It gives up when the container ends or is not wanted any more.
+func (w *Worker) awaitPorts(ctx context.Context, t *task, id string, ports []cluster.Port) error {
+	ctx, cancel := context.WithTimeout(ctx, portsLimit)
+	defer cancel()
+	for pause := firstLook; len(ports) > 0; pause = min(2*pause, lastLook) {
+		open, err := w.cfg.Network.Listening(ctx, id, ports)
+		if open || err != nil && ctx.Err() == nil {
+			return err
+		}
+		w.mu.Lock()
+		over := t.exit != nil || !t.wanted
+		w.mu.Unlock()
+		if over {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
 	return nil
 }
 

@@ -127,6 +127,23 @@ type wires struct {
 	attached map[string]netip.Addr
 	open     int // connections, of each container
 	counts   int
+	closed   bool // containers have not opened their ports yet
+}
+
+func (n *wires) Listening(_ context.Context, id string, ports []cluster.Port) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, ok := n.attached[id]; !ok {
+		return false, fmt.Errorf("%s is not attached", id)
+	}
+	return !n.closed, nil
+}
+
+// shut makes containers open their ports late, or open them.
+func (n *wires) shut(closed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = closed
 }
 
 func (n *wires) Connections(context.Context, netip.Addr) (int, error) {

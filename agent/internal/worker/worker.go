@@ -39,6 +39,8 @@ type Network interface {
 	Attach(ctx context.Context, id string, addr netip.Addr) (namespace string, err error)
 	Detach(ctx context.Context, id string) error
 	Attachments() ([]network.Attachment, error)
+	// Listening tells whether the programs in a container have opened all of these ports.
+	Listening(ctx context.Context, id string, ports []cluster.Port) (bool, error)
 	// Connections counts those that are open to a container of this node.
 	Connections(ctx context.Context, container netip.Addr) (int, error)
 }

@@ -3,6 +3,7 @@ package containers_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,8 +34,13 @@ func own(t *testing.T, dir string) *daemon {
 	return d
 }
 
-// alive tells whether a process runs.
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+// alive tells whether a process runs. One that has ended and whose parent, the machine's init, has not heard of it yet
+// does not.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, ok := strings.Cut(string(stat), ") ") // behind the program's name comes the state; see proc(5)
+	return err == nil && ok && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}
 
 // What containerd had is gone, and its shims and containers run on.
 func TestStoreIsLost(t *testing.T) {

@@ -197,8 +197,13 @@ func (s *shelf) flapping() {
 			time.Sleep(3 * time.Second)
 		}
 	}
-	s.whole("the cable is fixed", pis(2), map[string]int{"greeters": 4}, map[int]int{9000: 4})
 	if n := f.least(); n < 1 {
 		s.t.Errorf("pi1 ran %d greeters at one time", n)
+	}
+	s.eventually(5*time.Second, "all greeters run", func() bool { return countRunning(s.seen("pi1", "greeters")) >= 4 })
+	f = s.floor("pi1", "greeters")
+	s.whole("the cable is fixed", pis(2), map[string]int{"greeters": 4}, map[int]int{9000: 4})
+	if n := f.least(); n < 4 {
+		s.t.Errorf("only %d of 4 greeters ran while the surplus ended", n)
 	}
 }

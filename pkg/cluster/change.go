@@ -3,13 +3,14 @@ package cluster
 import "reflect"
 
 // NeedsNewTasks tells whether running tasks of the old spec must be replaced for the new one, and SpecVersion
-// grow. Only what a container is made of counts. Replicas and placement are the scheduler's, labels are for
-// people, and published ports, unlike docker's, are rules of the nodes that no container knows of.
+// change. Only what a container is made of counts. Replicas and placement are the scheduler's, labels are for
+// people, and published ports, unlike docker's, are rules of the nodes that no container knows of. Force is there to
+// say so when nothing else changes.
 func NeedsNewTasks(old, new Spec) bool {
 	a, b := old.Container, new.Container
 	// The image's platforms follow from its digest.
 	a.Platforms, b.Platforms = nil, nil
-	return !sameData(reflect.ValueOf(a), reflect.ValueOf(b)) || old.Resources != new.Resources
+	return !sameData(reflect.ValueOf(a), reflect.ValueOf(b)) || old.Resources != new.Resources || old.Force != new.Force
 }
 
 // sameData is reflect.DeepEqual for plain data, except that an empty list or map is the same as none: a spec

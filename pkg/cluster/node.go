@@ -105,8 +105,11 @@ type Image struct {
 
 // Report is what a node says about itself, and the value of a report/<id> record.
 type Report struct {
-	Node     Description  `json:"node"`
-	Tasks    []TaskStatus `json:"tasks,omitempty"`
+	Node  Description  `json:"node"`
+	Tasks []TaskStatus `json:"tasks,omitempty"`
+	// History are lives of tasks that are over, the latest first: those of containers that ended by themselves, and of
+	// tasks that were stopped.
+	History  []TaskStatus `json:"history,omitempty"`
 	Images   []Image      `json:"images,omitempty"`
 	Warnings []string     `json:"warnings,omitempty"`
 	// Leaving says that the node is shutting down: its tasks are to be moved while it still serves.

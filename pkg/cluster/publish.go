@@ -99,7 +99,7 @@ func parseLongPort(s string) ([]Port, error) {
 	}
 	if v, ok := values["mode"]; ok {
 		if mode = PortMode(strings.ToLower(v)); mode != PortIngress && mode != PortHost {
-			return nil, fmt.Errorf("unknown mode %q: want ingress", shorten(v))
+			return nil, fmt.Errorf("unknown mode %q: want ingress or host", shorten(v))
 		}
 	}
 	return pairPorts(values["published"], values["target"], protocol, mode)
@@ -184,11 +184,9 @@ func (s Spec) validatePorts() error {
 			return fmt.Errorf("port %d: unknown protocol %q: want tcp or udp", p.Published, shorten(string(p.Protocol)))
 		}
 		switch p.Mode {
-		case PortIngress:
-		case PortHost:
-			return fmt.Errorf("port %d: mode=host is not supported yet: use mode=ingress", p.Published)
+		case PortIngress, PortHost:
 		default:
-			return fmt.Errorf("port %d: unknown mode %q: want ingress", p.Published, shorten(string(p.Mode)))
+			return fmt.Errorf("port %d: unknown mode %q: want ingress or host", p.Published, shorten(string(p.Mode)))
 		}
 		if owner, ok := agentPorts[p.Published]; ok {
 			return fmt.Errorf("port %d is piswarm's own (%s): publish another one", p.Published, owner)
@@ -211,19 +209,20 @@ func (p Port) key() portKey { return portKey{p.Published, p.Protocol} }
 
 func (k portKey) String() string { return fmt.Sprintf("%d/%s", k.port, k.protocol) }
 
-// PortConflict refuses a spec that publishes a port which another of the existing services publishes. An
-// existing service of the spec's own name does not count: it is the one being changed.
+// PortConflict refuses a spec that publishes a port which another of the existing services publishes. Two may publish
+// one in mode host: the scheduler keeps their tasks on different nodes. An existing service of the spec's own name
+// does not count: it is the one being changed.
 func PortConflict(spec Spec, existing []Service) error {
-	wanted := map[portKey]bool{}
+	wanted := map[portKey]PortMode{}
 	for _, p := range spec.Ports {
-		wanted[p.key()] = true
+		wanted[p.key()] = p.Mode
 	}
 	for _, other := range existing {
 		if other.Spec.Name == spec.Name {
 			continue
 		}
 		for _, p := range other.Spec.Ports {
-			if wanted[p.key()] {
+			if mode, ok := wanted[p.key()]; ok && (mode != PortHost || p.Mode != PortHost) {
 				return fmt.Errorf("port %s is already published by service %s: choose another one, or remove that service", p.key(), other.Spec.Name)
 			}
 		}

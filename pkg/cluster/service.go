@@ -11,7 +11,16 @@ type Mode string
 const (
 	Replicated Mode = "replicated" // Spec.Replicas tasks
 	Global     Mode = "global"     // one task on every node that may run it
+	// Jobs end: each task runs until it has succeeded once.
+	ReplicatedJob Mode = "replicated-job" // Spec.Replicas successes, Spec.MaxConcurrent at a time
+	GlobalJob     Mode = "global-job"     // one on every node that may run it
 )
+
+// PerNode tells whether every node that may run the service has one task of it.
+func (m Mode) PerNode() bool { return m == Global || m == GlobalJob }
+
+// Job tells whether the service's tasks are to end.
+func (m Mode) Job() bool { return m == ReplicatedJob || m == GlobalJob }
 
 // OnPartition says what becomes of a service on the side of a partition that holds less than half of the known
 // nodes.
@@ -38,9 +47,15 @@ type Service struct {
 	ID string `json:"id"`
 	// Spec is the user's wish.
 	Spec Spec `json:"spec"`
-	// SpecVersion grows by one with each change of Spec that its running tasks must be replaced for. A change
-	// of the number of replicas is not such a change.
+	// SpecVersion changes with each change of Spec that its running tasks must be replaced for, and is again what it
+	// was when Spec is. A change of the number of replicas is not such a change.
 	SpecVersion uint64 `json:"specVersion"`
+	// Generation grows by one with each update and rollback.
+	Generation uint64 `json:"generation,omitempty"`
+	// Past are the specs that it had before, the latest first.
+	Past []Revision `json:"past,omitempty"`
+	// RollingBack says that Spec came by a rollback, so that Spec.Rollback says how tasks are replaced.
+	RollingBack bool `json:"rollingBack,omitempty"`
 	// VirtualIP is the address that the service's name has inside containers.
 	VirtualIP netip.Addr `json:"virtualIP"`
 	// CreatedAt and UpdatedAt are for people; nothing is decided by them.
@@ -50,16 +65,24 @@ type Service struct {
 
 // Spec is a service as the user describes it.
 type Spec struct {
-	Name      string            `json:"name"`
-	Labels    map[string]string `json:"labels,omitempty"`
-	Mode      Mode              `json:"mode"`
-	Replicas  int               `json:"replicas"` // for mode replicated
-	Container Container         `json:"container"`
-	Resources Resources         `json:"resources"`
-	Placement Placement         `json:"placement"`
-	Ports     []Port            `json:"ports,omitempty"`
+	Name     string            `json:"name"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Mode     Mode              `json:"mode"`
+	Replicas int               `json:"replicas"` // for modes replicated and replicated-job
+	// MaxConcurrent is how many tasks of a replicated job run at a time; 0: all.
+	MaxConcurrent int       `json:"maxConcurrent,omitempty"`
+	Container     Container `json:"container"`
+	Resources     Resources `json:"resources"`
+	Placement     Placement `json:"placement"`
+	Ports         []Port    `json:"ports,omitempty"`
 	// OnPartition says what nodes do that are cut off from most of the others.
-	OnPartition OnPartition `json:"onPartition,omitempty"`
+	OnPartition OnPartition   `json:"onPartition,omitempty"`
+	Restart     RestartPolicy `json:"restart,omitzero"`
+	// Update and Rollback say how tasks are replaced after a change, and after a change back.
+	Update   UpdateConfig `json:"update,omitzero"`
+	Rollback UpdateConfig `json:"rollback,omitzero"`
+	// Force grows to have all tasks replaced though nothing else changes.
+	Force uint64 `json:"force,omitempty"`
 }
 
 // Container is what each task of a service runs.
@@ -88,6 +111,7 @@ type Container struct {
 	StopSignal string `json:"stopSignal,omitempty"`
 	// StopGracePeriod is how long the task may take to end before it is killed.
 	StopGracePeriod time.Duration `json:"stopGracePeriod,omitempty"`
+	Health          Health        `json:"health,omitzero"`
 }
 
 // DefaultStopGracePeriod is docker's.

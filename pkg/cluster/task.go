@@ -27,6 +27,8 @@ type Plan struct {
 	// Retired is the highest Attempt among the tasks that this plan once had and dropped. A slot that comes
 	// back counts on from there, so that no two containers of a service ever share a task ID.
 	Retired uint64 `json:"retired,omitempty"`
+	// Update is how far the tasks follow the service's spec.
+	Update Update `json:"update,omitzero"`
 }
 
 // Task is one container of a service.
@@ -45,6 +47,10 @@ type Task struct {
 	// dropped. Only both together are a move; they share a slot. One that names a task which is not there replaces
 	// nothing; the leader clears it with its next plan.
 	Replaces string `json:"replaces,omitempty"`
+	// Follows is the ID of a task, dropped from the plan, that must have ended before this one starts.
+	Follows string `json:"follows,omitempty"`
+	// Ended says that the task has run and is not run again: complete or failed. It needs no node any more.
+	Ended State `json:"ended,omitempty"`
 }
 
 // TaskStatus is what the node of a task says about it.
@@ -61,6 +67,8 @@ type TaskStatus struct {
 	Error    string    `json:"error,omitempty"`
 	ExitCode int       `json:"exitCode,omitempty"`
 	Restarts int       `json:"restarts,omitempty"` // of this task on its node
+	// Final says that the node will not run the task again: its restart policy is at its end.
+	Final bool `json:"final,omitempty"`
 }
 
 // Ready tells whether the task may be sent requests.

@@ -30,6 +30,13 @@ func (s Spec) WithDefaults() Spec {
 	if s.OnPartition == "" {
 		s.OnPartition = RunOnPartition
 	}
+	if s.Restart.Condition == "" {
+		s.Restart.Condition = RestartAny
+		if s.Mode.Job() {
+			s.Restart.Condition = RestartOnFailure
+		}
+	}
+	s.Update, s.Rollback = s.Update.WithDefaults(), s.Rollback.WithDefaults()
 	if s.Container.StopGracePeriod == 0 {
 		s.Container.StopGracePeriod = DefaultStopGracePeriod
 	}
@@ -77,6 +84,12 @@ func (s Spec) Validate() error {
 		s.Placement.validate,
 		s.validatePorts,
 		s.OnPartition.validate,
+		s.validateHealth,
+		s.validateRestart,
+		func() error {
+			return s.Update.validate("update", OnFailurePause, OnFailureContinue, OnFailureRollback)
+		},
+		func() error { return s.Rollback.validate("rollback", OnFailurePause, OnFailureContinue) },
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {
@@ -95,19 +108,27 @@ func ValidateReplicas(n int) error {
 }
 
 func (s Spec) validateScale() error {
+	if s.Mode != ReplicatedJob && s.MaxConcurrent != 0 {
+		return fmt.Errorf("--max-concurrent is for --mode replicated-job")
+	}
 	switch s.Mode {
 	case Replicated:
 		return ValidateReplicas(s.Replicas)
-	case Global:
+	case ReplicatedJob:
+		if s.MaxConcurrent < 0 {
+			return fmt.Errorf("--max-concurrent %d is not possible: want 1 or more, or 0 for all at once", s.MaxConcurrent)
+		}
+		return ValidateReplicas(s.Replicas)
+	case Global, GlobalJob:
 		if s.Replicas != 0 {
-			return fmt.Errorf("a global service runs once on every node and has no number of replicas: leave out --replicas, or use --mode replicated")
+			return fmt.Errorf("a %s service runs once on every node and has no number of replicas: leave out --replicas, or use --mode replicated", s.Mode)
 		}
 		if s.Placement.MaxPerNode != 0 {
-			return fmt.Errorf("a global service runs once on every node: leave out --replicas-max-per-node, or use --mode replicated")
+			return fmt.Errorf("a %s service runs once on every node: leave out --replicas-max-per-node, or use --mode replicated", s.Mode)
 		}
 		return nil
 	}
-	return fmt.Errorf("unknown mode %q: want replicated or global", shorten(string(s.Mode)))
+	return fmt.Errorf("unknown mode %q: want replicated, global, replicated-job or global-job", shorten(string(s.Mode)))
 }
 
 func (o OnPartition) validate() error {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ func full() Spec {
 			Devices: []Device{{"/dev/gpiomem", "/dev/gpiomem", "rwm"}},
 			CapAdd:  []string{"CAP_NET_RAW"}, CapDrop: []string{"ALL"},
 			StopSignal: "SIGINT", StopGracePeriod: time.Minute,
+			Health: Health{HTTP: "/healthz", Interval: time.Second, Timeout: time.Second, Retries: 2, StartPeriod: time.Minute, StartInterval: time.Second},
 		},
 		Resources: Resources{Limits: Amount{64 << 20, 1e9}, Reservations: Amount{32 << 20, 5e8}},
 		Placement: Placement{
@@ -29,6 +31,10 @@ func full() Spec {
 		},
 		Ports:       []Port{{9000, 5000, TCP, PortIngress}, {9000, 5000, UDP, PortIngress}},
 		OnPartition: StopOnPartition,
+		Restart:     RestartPolicy{RestartOnFailure, time.Second, 3, time.Minute},
+		Update:      UpdateConfig{2, time.Second, time.Second, 0.5, OnFailureRollback, StartFirst},
+		Rollback:    UpdateConfig{0, time.Second, 0, 1, OnFailureContinue, StopFirst},
+		Force:       1,
 	}
 }
 
@@ -50,6 +56,13 @@ func TestSpecValidate(t *testing.T) {
 		"reservation of the limit":  func(s *Spec) { s.Resources.Reservations = s.Resources.Limits },
 		"unresolved image":          func(s *Spec) { s.Container.Digest = "" },
 		"global":                    func(s *Spec) { s.Mode, s.Replicas, s.Placement.MaxPerNode = Global, 0, 0 },
+		"job":                       func(s *Spec) { s.Mode, s.MaxConcurrent = ReplicatedJob, 2 },
+		"job on every node":         func(s *Spec) { s.Mode, s.Replicas, s.Placement.MaxPerNode = GlobalJob, 0, 0 },
+		"host port":                 func(s *Spec) { s.Ports[0].Mode = PortHost },
+		"of an older version":       func(s *Spec) { s.Restart, s.Update, s.Rollback = RestartPolicy{}, UpdateConfig{}, UpdateConfig{} },
+		"no check of health":        func(s *Spec) { s.Container.Health = Health{Disabled: true} },
+		"image's own check":         func(s *Spec) { s.Container.Health = Health{Retries: 5} },
+		"check with a port":         func(s *Spec) { s.Ports, s.Container.Health = nil, Health{TCP: true, Port: 80} },
 	} {
 		s := full()
 		if reach(&s); s.Validate() != nil {
@@ -101,7 +114,28 @@ func TestSpecValidate(t *testing.T) {
 		"port 0:5000/tcp: want both ports":                   func(s *Spec) { s.Ports[0].Published = 0 },
 		"port 9000:0/tcp: want both ports":                   func(s *Spec) { s.Ports[0].Target = 0 },
 		`port 9000: unknown protocol "sctp"`:                 func(s *Spec) { s.Ports[0].Protocol = "sctp" },
-		"mode=host is not supported yet: use mode=ingress":   func(s *Spec) { s.Ports[0].Mode = PortHost },
+		"--max-concurrent is for --mode replicated-job":      func(s *Spec) { s.MaxConcurrent = 1 },
+		"--max-concurrent -1 is not possible":                func(s *Spec) { s.Mode, s.MaxConcurrent = ReplicatedJob, -1 },
+		"any would run a job for ever":                       func(s *Spec) { s.Mode, s.Restart.Condition = ReplicatedJob, RestartAny },
+		`unknown --restart-condition "always"`:               func(s *Spec) { s.Restart.Condition = "always" },
+		"--restart-delay -1s is not possible":                func(s *Spec) { s.Restart.Delay = -time.Second },
+		"--restart-window 24h0m1s is not possible":           func(s *Spec) { s.Restart.Window = 24*time.Hour + time.Second },
+		"--restart-max-attempts -1":                          func(s *Spec) { s.Restart.MaxAttempts = -1 },
+		"--update-parallelism -1 is not":                     func(s *Spec) { s.Update.Parallelism = -1 },
+		"--update-delay -1s is not":                          func(s *Spec) { s.Update.Delay = -time.Second },
+		"--rollback-monitor -1s is not":                      func(s *Spec) { s.Rollback.Monitor = -time.Second },
+		"--update-max-failure-ratio 1.5 is not":              func(s *Spec) { s.Update.MaxFailureRatio = 1.5 },
+		"--update-max-failure-ratio NaN is not":              func(s *Spec) { s.Update.MaxFailureRatio = math.NaN() },
+		`unknown --rollback-failure-action "rollback"`:       func(s *Spec) { s.Rollback.FailureAction = OnFailureRollback },
+		`unknown --update-order "first"`:                     func(s *Spec) { s.Update.Order = "first" },
+		"more than one kind of health check":                 func(s *Spec) { s.Container.Health.TCP = true },
+		"contradict each other":                              func(s *Spec) { s.Container.Health.Disabled = true },
+		"-1 health retries":                                  func(s *Spec) { s.Container.Health.Retries = -1 },
+		"no port to go to":                                   func(s *Spec) { s.Ports = s.Ports[1:] },
+		`bad health check "healthz"`:                         func(s *Spec) { s.Container.Health.HTTP = "healthz" },
+		"bad health command":                                 func(s *Spec) { s.Container.Health = Health{Cmd: []string{"\x00"}} },
+		"--health-interval 1ns is not":                       func(s *Spec) { s.Container.Health.Interval = 1 },
+		"--health-start-period -1s is not":                   func(s *Spec) { s.Container.Health.StartPeriod = -time.Second },
 		`port 9000: unknown mode "nat"`:                      func(s *Spec) { s.Ports[0].Mode = "nat" },
 		"port 9000/tcp is published twice":                   func(s *Spec) { s.Ports[1].Protocol = TCP },
 		"port 7947 is piswarm's own (the node API)":          func(s *Spec) { s.Ports[0].Published = 7947 },
@@ -130,6 +164,9 @@ func TestWithDefaults(t *testing.T) {
 		},
 		Ports:       []Port{{80, 80, TCP, PortIngress}},
 		OnPartition: RunOnPartition,
+		Restart:     RestartPolicy{Condition: RestartAny},
+		Update:      UpdateConfig{Parallelism: 1, Monitor: 5 * time.Second, FailureAction: OnFailurePause},
+		Rollback:    UpdateConfig{Parallelism: 1, Monitor: 5 * time.Second, FailureAction: OnFailurePause},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -153,6 +190,8 @@ func TestNeedsNewTasks(t *testing.T) {
 		"limit":   func(s *Spec) { s.Resources.Limits.MemoryBytes++ },
 		"reserve": func(s *Spec) { s.Resources.Reservations.NanoCPUs++ },
 		"grace":   func(s *Spec) { s.Container.StopGracePeriod++ },
+		"health":  func(s *Spec) { s.Container.Health.Retries++ },
+		"force":   func(s *Spec) { s.Force++ },
 	} {
 		s := full()
 		if change(&s); !NeedsNewTasks(full(), s) {
@@ -165,6 +204,7 @@ func TestNeedsNewTasks(t *testing.T) {
 		"labels":      func(s *Spec) { s.Labels = nil },
 		"placement":   func(s *Spec) { s.Placement = Placement{} },
 		"ports":       func(s *Spec) { s.Ports = nil },
+		"policies":    func(s *Spec) { s.Restart, s.Update, s.Rollback = RestartPolicy{}, UpdateConfig{}, UpdateConfig{} },
 		"platforms":   func(s *Spec) { s.Container.Platforms = nil },
 		"empty lists": func(s *Spec) { s.Container.CapAdd = append([]string{}, s.Container.CapAdd...) },
 		"JSON": func(s *Spec) {

@@ -25,6 +25,9 @@ const (
 	// drain is how long requests may take to end after SIGTERM. It is shorter than the time after which a container
 	// is killed.
 	drain = 5 * time.Second
+	// goodbye is for how long, of that, clients are told with each answer to open another connection. Ending a
+	// connection under a client that is about to ask again would fail its request.
+	goodbye = time.Second
 )
 
 func main() {
@@ -64,7 +67,7 @@ func run(ctx context.Context, address, greeting string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler(greeting), ReadHeaderTimeout: drain}
+	server := &http.Server{Handler: handler(ctx, greeting), ReadHeaderTimeout: drain}
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(tcp) }()
 	go func() { failed <- answerDatagrams(udp, greeting) }()
@@ -73,12 +76,14 @@ func run(ctx context.Context, address, greeting string) error {
 		return errors.Join(err, server.Close())
 	case <-ctx.Done():
 	}
-	wait, cancel := context.WithTimeout(context.Background(), drain)
+	time.Sleep(goodbye)
+	wait, cancel := context.WithTimeout(context.Background(), drain-goodbye)
 	defer cancel()
 	return server.Shutdown(wait)
 }
 
-func handler(greeting string) http.Handler {
+// handler answers. Once ending is done, each answer is the last one of its connection.
+func handler(ending context.Context, greeting string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, greeting) })
 	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, r *http.Request) {
@@ -89,7 +94,12 @@ func handler(greeting string) http.Handler {
 		}
 		fmt.Fprintln(w, host)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if ending.Err() != nil {
+			w.Header().Set("Connection", "close")
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // answerDatagrams answers whatever comes in. It returns when the socket is closed.

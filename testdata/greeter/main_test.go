@@ -26,10 +26,25 @@ func TestPaths(t *testing.T) {
 		"/nothing": "404 page not found\n",
 	} {
 		w := httptest.NewRecorder()
-		handler("Hello, Docker world from abc.").ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		handler(t.Context(), "Hello, Docker world from abc.").ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		if got := w.Body.String(); got != want {
 			t.Errorf("%s: got %q, want %q", path, got, want)
 		}
+	}
+}
+
+// TestGoodbye: while the greeter ends, a client learns with its answer that the connection is over.
+func TestGoodbye(t *testing.T) {
+	ending, end := context.WithCancel(t.Context())
+	defer end()
+	h := handler(ending, "Hello.")
+	for _, want := range []string{"", "close"} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if got := w.Header().Get("Connection"); got != want || w.Body.String() != "Hello.\n" {
+			t.Errorf("Connection %q, want %q; body %q", got, want, w.Body)
+		}
+		end()
 	}
 }
 

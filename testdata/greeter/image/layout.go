@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -25,6 +26,14 @@ type variant struct {
 	binary   string
 }
 
+// config is what images of the one program differ in.
+type config struct {
+	version, health, args string
+}
+
+// healthInterval is how often an image's own check is run. Tests wait for it.
+const healthInterval = time.Second
+
 // fullName returns an image's name as containerd stores it, and its tag.
 func fullName(name string) (full, tag string, err error) {
 	named, err := reference.ParseNormalizedNamed(name)
@@ -39,10 +48,10 @@ func fullName(name string) (full, tag string, err error) {
 }
 
 // writeLayout writes an OCI image layout with one index of all variants.
-func writeLayout(dir string, variants []variant, version, name, tag string) error {
+func writeLayout(dir string, variants []variant, c config, name, tag string) error {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, v := range variants {
-		image, err := makeImage(v, version)
+		image, err := makeImage(v, c)
 		if err != nil {
 			return fmt.Errorf("image for %s: %w", v.platform.String(), err)
 		}
@@ -63,7 +72,7 @@ func writeLayout(dir string, variants []variant, version, name, tag string) erro
 }
 
 // makeImage makes an image of one file.
-func makeImage(v variant, version string) (v1.Image, error) {
+func makeImage(v variant, c config) (v1.Image, error) {
 	content, err := layerTar(v.binary)
 	if err != nil {
 		return nil, err
@@ -89,9 +98,13 @@ func makeImage(v variant, version string) (v1.Image, error) {
 		Entrypoint:   []string{"/greeter"},
 		ExposedPorts: map[string]struct{}{"5000/tcp": {}, "5000/udp": {}},
 	}
-	if version != "" {
-		config.Config.Env = []string{"GREETER_VERSION=" + version}
+	if c.version != "" {
+		config.Config.Env = []string{"GREETER_VERSION=" + c.version}
 	}
+	if c.health != "" {
+		config.Config.Healthcheck = &v1.HealthConfig{Test: append([]string{"CMD"}, strings.Fields(c.health)...), Interval: healthInterval, Retries: 3}
+	}
+	config.Config.Cmd = strings.Fields(c.args)
 	return mutate.ConfigFile(image, config)
 }
 

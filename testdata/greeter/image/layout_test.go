@@ -42,7 +42,7 @@ func TestLayout(t *testing.T) {
 	}
 	write := func(name string) string {
 		layoutDir, out := filepath.Join(dir, name), filepath.Join(dir, name+".tar")
-		if err := writeLayout(layoutDir, variants, "v2", "docker.io/library/greeter:latest", "latest"); err != nil {
+		if err := writeLayout(layoutDir, variants, config{version: "v2", health: "/greeter get 1 http://127.0.0.1:1/", args: "a b"}, "docker.io/library/greeter:latest", "latest"); err != nil {
 			t.Fatal(err)
 		}
 		if err := writeTar(out, layoutDir); err != nil {
@@ -97,6 +97,12 @@ func TestLayout(t *testing.T) {
 		}
 		if len(config.Config.Env) != 1 || config.Config.Env[0] != "GREETER_VERSION=v2" {
 			t.Errorf("environment %q", config.Config.Env)
+		}
+		if h := config.Config.Healthcheck; h == nil || strings.Join(h.Test, " ") != "CMD /greeter get 1 http://127.0.0.1:1/" {
+			t.Errorf("health check %+v", h)
+		}
+		if got := strings.Join(config.Config.Cmd, " "); got != "a b" {
+			t.Errorf("default arguments %q", got)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 func flagError(cmd *cobra.Command, err error) error {
 	var bad *pflag.InvalidValueError
 	if errors.As(err, &bad) {
-		want := map[string]string{"int": "a whole number", "duration": "a time such as 10s", "bool": "true or false"}
+		want := map[string]string{"int": "a whole number", "float64": "a number such as 0.2", "duration": "a time such as 10s", "bool": "true or false"}
 		if w, ok := want[bad.GetFlag().Value.Type()]; ok {
 			err = fmt.Errorf("--%s %q: want %s", bad.GetFlag().Name, bad.GetValue(), w)
 		}

@@ -15,19 +15,22 @@ func newCreateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short: "Create a service",
-		Long: `Create a service and wait until its tasks run.
+		Long: `Create a service and wait until its tasks run, or, for a job, until they are complete.
 
 The image's name is resolved once, so that every node runs the same bytes. Exit code 2 says that the service exists
 but that some of its tasks could not be placed or do not stay up; the line on stderr says why.`,
 		Example: `  piswarm create --name greeters --publish 9000:5000 --replicas 2 greeter
   piswarm create --name lamp --mode global --device /dev/gpiomem lamp:1.2
-  piswarm create --name web --limit-memory 64m --constraint node.labels.room==kitchen -p 80:80 nginx`,
+  piswarm create --name web --limit-memory 64m --constraint node.labels.room==kitchen -p 80:80 nginx
+  piswarm create --name api --health-http /healthz --update-order start-first --update-failure-action rollback -p 8080:80 api
+  piswarm create --name backup --mode replicated-job --restart-max-attempts 3 backup:2`,
 		Args:              minArgs(1, "an image, for example nginx:1.27"),
 		ValidArgsFunction: completeFirst(completeImages(a)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.image, o.args = args[0], args[1:]
-			o.given = cmd.Flags().Changed
-			spec, err := o.spec()
+			if err := misplacedPort(cmd, args); err != nil {
+				return err
+			}
+			spec, err := o.spec(args[0], args[1:])
 			if err != nil {
 				return &usageError{cmd, err}
 			}

@@ -81,7 +81,8 @@ greeters: 2/2 running
 	if r.stdout != want || r.stderr != "warning: held by 1 of 3 nodes\n" || r.code != 0 {
 		t.Errorf("got %d %q\n%s\nwant\n%s", r.code, r.stderr, r.stdout, want)
 	}
-	wantWrite := `POST /v1/services {"name":"greeters","mode":"replicated","replicas":2,"container":{"image":"docker.io/library/greeter:latest","digest":"","stopGracePeriod":10000000000},"resources":{"limits":{},"reservations":{}},"placement":{"strategy":"spread"},"ports":[{"published":9000,"target":5000,"protocol":"tcp","mode":"ingress"}],"onPartition":"run"}`
+	wantWrite := `POST /v1/services {"name":"greeters","mode":"replicated","replicas":2,"container":{"image":"docker.io/library/greeter:latest","digest":"","stopGracePeriod":10000000000},"resources":{"limits":{},"reservations":{}},"placement":{"strategy":"spread"},"ports":[{"published":9000,"target":5000,"protocol":"tcp","mode":"ingress"}],"onPartition":"run",` +
+		`"restart":{"condition":"any"},"update":{"parallelism":1,"monitor":5000000000,"failureAction":"pause"},"rollback":{"parallelism":1,"monitor":5000000000,"failureAction":"pause"}}`
 	if got := f.writes(); len(got) != 1 || got[0] != wantWrite {
 		t.Errorf("wrote %s\nwant  %s", got, wantWrite)
 	}

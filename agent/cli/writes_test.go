@@ -67,6 +67,13 @@ func TestEveryFlagOfCreate(t *testing.T) {
 		"--mount", "type=bind,source=/srv,target=/srv,readonly", "--device", "/dev/gpiomem:/dev/gpio:rw",
 		"--cap-add", "net_raw", "--cap-drop", "ALL", "--privileged", "--read-only", "-u", "1000:1000", "-w", "/app",
 		"--hostname", "door", "--entrypoint", "sh -c", "--stop-signal", "int", "--stop-grace-period", "3s",
+		"--health-cmd", "wget -q localhost", "--health-interval", "10s", "--health-timeout", "2s", "--health-retries", "4",
+		"--health-start-period", "1m", "--health-start-interval", "1s",
+		"--restart-condition", "on-failure", "--restart-delay", "2s", "--restart-max-attempts", "5", "--restart-window", "1h",
+		"--update-parallelism", "0", "--update-delay", "3s", "--update-monitor", "0s", "--update-max-failure-ratio", "0.2",
+		"--update-failure-action", "rollback", "--update-order", "start-first",
+		"--rollback-parallelism", "2", "--rollback-delay", "4s", "--rollback-monitor", "6s", "--rollback-max-failure-ratio", "0.5",
+		"--rollback-failure-action", "continue", "--rollback-order", "stop-first",
 		"nginx:1.27", "echo hello", "--name", "not-a-flag")
 	if r.code != 0 || r.stdout != "svc1id\n" {
 		t.Fatalf("got %+v", r)
@@ -74,20 +81,40 @@ func TestEveryFlagOfCreate(t *testing.T) {
 	want := `POST /v1/services {"name":"web","labels":{"team":"door"},"mode":"replicated","replicas":3,"container":{"image":"docker.io/library/nginx:1.27","digest":"",` +
 		`"entrypoint":["sh","-c"],"args":["echo hello","--name","not-a-flag"],"env":["FROM=file","A=1"],"workdir":"/app","user":"1000:1000","hostname":"door","labels":{"lit":""},` +
 		`"mounts":[{"type":"bind","source":"/srv","target":"/srv","readOnly":true}],"devices":[{"host":"/dev/gpiomem","container":"/dev/gpio","permissions":"rw"}],` +
-		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000},` +
+		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000,` +
+		`"health":{"cmd":["/bin/sh","-c","wget -q localhost"],"interval":10000000000,"timeout":2000000000,"retries":4,"startPeriod":60000000000,"startInterval":1000000000}},` +
 		`"resources":{"limits":{"memoryBytes":67108864,"nanoCPUs":1500000000},"reservations":{"memoryBytes":33554432,"nanoCPUs":250000000}},` +
 		`"placement":{"constraints":[{"attribute":"node.labels.room","value":"kitchen"},{"attribute":"node.arch","not":true,"value":"arm"}],"spread":["node.labels.floor"],"maxPerNode":2,"strategy":"binpack"},` +
-		`"ports":[{"published":80,"target":8080,"protocol":"tcp","mode":"ingress"},{"published":53,"target":5353,"protocol":"udp","mode":"ingress"}],"onPartition":"stop"}`
+		`"ports":[{"published":80,"target":8080,"protocol":"tcp","mode":"ingress"},{"published":53,"target":5353,"protocol":"udp","mode":"ingress"}],"onPartition":"stop",` +
+		`"restart":{"condition":"on-failure","delay":2000000000,"maxAttempts":5,"window":3600000000000},` +
+		`"update":{"parallelism":0,"delay":3000000000,"maxFailureRatio":0.2,"failureAction":"rollback","order":"start-first"},` +
+		`"rollback":{"parallelism":2,"delay":4000000000,"monitor":6000000000,"maxFailureRatio":0.5,"failureAction":"continue","order":"stop-first"}}`
 	if got := f.writes(); len(got) != 1 || got[0] != want {
 		t.Errorf("wrote %s\nwant  %s", got, want)
 	}
 }
 
-func TestGlobalService(t *testing.T) {
-	f := newFakeAgent(t)
-	r := run(t, f, "", "create", "-d", "--name", "lamp", "--mode", "global", "lamp")
-	if got := f.writes(); r.code != 0 || len(got) != 1 || !strings.Contains(got[0], `"mode":"global","replicas":0`) {
-		t.Errorf("got %+v, wrote %q", r, got)
+// TestSomeFlagsOfCreate holds those that contradict others, and what holds where none is given.
+func TestSomeFlagsOfCreate(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                                `"replicas":1,`,
+		"--name lamp":                     `"restart":{"condition":"any"},"update":{"parallelism":1,"monitor":5000000000,"failureAction":"pause"},"rollback":{"parallelism":1,"monitor":5000000000,"failureAction":"pause"}}`,
+		"--mode global":                   `"mode":"global","replicas":0`,
+		"--mode global-job":               `"mode":"global-job","replicas":0`,
+		"--mode replicated-job":           `"restart":{"condition":"on-failure"}`,
+		"--health-http /healthz -p 80:81": `"health":{"http":"/healthz"}`,
+		"--health-http :81/":              `"health":{"http":"/","port":81}`,
+		"--health-tcp -p 80:81":           `"health":{"tcp":true}`,
+		"--health-tcp=81":                 `"health":{"tcp":true,"port":81}`,
+		"--no-healthcheck":                `"health":{"disabled":true}`,
+		"--health-interval 5s":            `"health":{"interval":5000000000}`,
+		"--mode replicated-job --replicas 9 --max-concurrent 3": `"mode":"replicated-job","replicas":9,"maxConcurrent":3`,
+	} {
+		f := newFakeAgent(t)
+		r := run(t, f, "", strings.Fields("create -d "+args+" lamp")...)
+		if got := f.writes(); r.code != 0 || len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: got %+v, wrote %q, want %s", args, r, got, want)
+		}
 	}
 }
 
@@ -131,15 +158,20 @@ func TestImageLoad(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	f := shelf(t)
 	for args, want := range map[string][]string{
-		"inspect ":                    {"greeters", "lamp"},
-		"rm greeters ":                {"lamp"},
-		"service scale ":              {"greeters", "lamp"},
-		"node inspect pi":             {"pi1", "pi2", "pi3"},
-		"node update pi1 ":            nil,
-		"node update --availability ": {"active", "pause", "drain"},
-		"create ":                     {"greeter:latest", "registry.local:5000/lamp:1.2"},
-		"ls ":                         nil,
-		"ls --format ":                {"table", "json"},
+		"inspect ":                          {"greeters", "lamp"},
+		"rm greeters ":                      {"lamp"},
+		"service scale ":                    {"greeters", "lamp"},
+		"node inspect pi":                   {"pi1", "pi2", "pi3"},
+		"node update pi1 ":                  nil,
+		"node update --availability ":       {"active", "pause", "drain"},
+		"create --mode ":                    {"replicated", "global", "replicated-job", "global-job"},
+		"create --restart-condition ":       {"any", "on-failure", "none"},
+		"create --update-order ":            {"start-first", "stop-first"},
+		"create --update-failure-action ":   {"pause", "continue", "rollback"},
+		"create --rollback-failure-action ": {"pause", "continue"},
+		"create ":                           {"greeter:latest", "registry.local:5000/lamp:1.2"},
+		"ls ":                               nil,
+		"ls --format ":                      {"table", "json"},
 	} {
 		words := strings.Split(args, " ")
 		r := run(t, f, "", append([]string{cobra.ShellCompNoDescRequestCmd}, words...)...)

@@ -37,10 +37,19 @@ type Peer struct {
 type Service struct {
 	Name      string
 	VirtualIP netip.Addr
-	Ports     []cluster.Port
+	Ports     []Port
 	// Backends are the addresses of the ready tasks of the whole cluster, in the order in which they get
-	// connections.
+	// connections to the virtual IP.
 	Backends []netip.Addr
+}
+
+// Port is a port that this node answers for.
+type Port struct {
+	Published uint16
+	Protocol  cluster.Protocol
+	// Targets are the ports of ready tasks that it leads to, in the order in which they get connections. Each has a
+	// number of its own: while a service is updated, its tasks may listen on different ones.
+	Targets []netip.AddrPort
 }
 
 // MarkMask selects the bits of a packet's and of a connection's mark that belong to piswarm. The others are

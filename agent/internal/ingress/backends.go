@@ -13,6 +13,7 @@ import (
 type backend struct {
 	id, node string
 	slot     int
+	version  uint64 // of the spec that it was made from
 	address  netip.Addr
 }
 
@@ -47,7 +48,7 @@ func backends(v view.View, s cluster.Service, planned map[string]bool) []backend
 	for _, t := range wanted {
 		if status, ok := v.Status(t.Node, t.ID); ok {
 			if a, ok := reachable(v, t.Node, status); ok {
-				ready = append(ready, backend{t.ID, t.Node, t.Slot, a})
+				ready = append(ready, backend{t.ID, t.Node, t.Slot, status.SpecVersion, a})
 			}
 		}
 	}
@@ -72,7 +73,7 @@ func unplanned(v view.View, s cluster.Service, planned map[string]bool) []backen
 				continue
 			}
 			if a, ok := reachable(v, m.ID, status); ok {
-				all = append(all, backend{status.ID, m.ID, status.Slot, a})
+				all = append(all, backend{status.ID, m.ID, status.Slot, status.SpecVersion, a})
 			}
 		}
 	}

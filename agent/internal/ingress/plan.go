@@ -69,21 +69,21 @@ func plan(v view.View, here Place) wanted {
 	planned := plannedTasks(v)
 	serving := map[string]bool{}
 	for _, s := range v.Services {
-		var ready []netip.Addr
-		for _, b := range backends(v, s, planned) {
-			ready = append(ready, b.address)
+		ready := backends(v, s, planned)
+		service := loadbalance.Service{Name: s.Spec.Name, VirtualIP: addresses[s.ID]}
+		for _, b := range ready {
+			service.Backends = append(service.Backends, b.address)
 			serving[b.id] = true
 		}
-		for _, address := range ready {
-			for _, port := range ports[s.ID] {
-				backend := network.Backend{Address: netip.AddrPortFrom(address, port.Target), Protocol: port.Protocol}
-				w.backends[backend] = true
+		for _, port := range ports[s.ID] {
+			p := loadbalance.Port{Published: port.Published, Protocol: port.Protocol, Targets: targets(s, port, ready, v.Self)}
+			service.Ports = append(service.Ports, p)
+			for _, t := range p.Targets {
+				w.backends[network.Backend{Address: t, Protocol: p.Protocol}] = true
 			}
 		}
-		w.rules.Services = append(w.rules.Services, loadbalance.Service{
-			Name: s.Spec.Name, VirtualIP: addresses[s.ID], Ports: ports[s.ID], Backends: ready,
-		})
-		w.names = append(w.names, dns.Service{Name: s.Spec.Name, VirtualIP: addresses[s.ID], Tasks: ready})
+		w.rules.Services = append(w.rules.Services, service)
+		w.names = append(w.names, dns.Service{Name: service.Name, VirtualIP: service.VirtualIP, Tasks: service.Backends})
 	}
 	for _, m := range v.Members {
 		if m.Condition != cluster.Ready {
@@ -145,27 +145,6 @@ func peers(v view.View, here Place) []loadbalance.Peer {
 	}
 	slices.SortFunc(all, func(a, b loadbalance.Peer) int { return cmp.Compare(a.Index, b.Index) })
 	return all
-}
-
-// publishedPorts gives each service, by ID, those of its ports that lead to it. Two services publish one port only
-// if they were made on two sides of a partition. Then the one with the smaller ID has it on every node, whether it
-// has ready tasks or not: a port must not lead to another program whenever its own is down.
-func publishedPorts(services []cluster.Service) map[string][]cluster.Port {
-	type key struct {
-		port     uint16
-		protocol cluster.Protocol
-	}
-	taken := map[key]bool{}
-	out := map[string][]cluster.Port{}
-	for _, s := range byID(services) {
-		for _, p := range s.Spec.Ports {
-			if k := (key{p.Published, p.Protocol}); !taken[k] {
-				taken[k] = true
-				out[s.ID] = append(out[s.ID], p)
-			}
-		}
-	}
-	return out
 }
 
 func byID(services []cluster.Service) []cluster.Service {

@@ -62,11 +62,29 @@ func add(v *view.View, name, id string, ports ...cluster.Port) {
 	v.Plans[name] = plan
 }
 
-// text is what the plan leads where: a line a service, a line a peer.
+// text is what the plan leads where: a line a service, with its ports if they lead to all backends alike, a line for
+// each other port, a line a peer.
 func text(w wanted) string {
 	var b strings.Builder
 	for _, s := range w.rules.Services {
-		fmt.Fprintln(&b, s.Name, s.VirtualIP, s.Ports, s.Backends)
+		var ports []string
+		var odd string
+		for _, p := range s.Ports {
+			to := slices.IndexFunc(p.Targets, func(t netip.AddrPort) bool { return t.Port() != p.Targets[0].Port() })
+			var addresses []netip.Addr
+			for _, t := range p.Targets {
+				addresses = append(addresses, t.Addr())
+			}
+			if len(addresses) == 0 && len(s.Backends) == 0 {
+				ports = append(ports, fmt.Sprintf("%d/%s", p.Published, p.Protocol))
+			} else if to < 0 && slices.Equal(addresses, s.Backends) {
+				ports = append(ports, fmt.Sprintf("%d:%d/%s", p.Published, p.Targets[0].Port(), p.Protocol))
+			} else {
+				odd += fmt.Sprintf("  %d/%s: %v\n", p.Published, p.Protocol, p.Targets)
+			}
+		}
+		fmt.Fprintln(&b, s.Name, s.VirtualIP, ports, s.Backends)
+		b.WriteString(odd)
 	}
 	for _, p := range w.rules.Peers {
 		fmt.Fprintln(&b, p.Index, p.Subnet, "via", p.Address, p.MAC)
@@ -106,7 +124,7 @@ func TestPlan(t *testing.T) {
 		}, "web 10.77.240.9 [80:8080/tcp] [10.77.2.2 10.77.3.2]\n" + peersText},
 		"the plan is for an earlier service": {func(v *view.View) {
 			v.Plans["web"] = cluster.Plan{ServiceID: "z", Tasks: v.Plans["web"].Tasks}
-		}, "web 10.77.240.9 [80:8080/tcp] []\n" + peersText},
+		}, "web 10.77.240.9 [80/tcp] []\n" + peersText},
 		"a dead node's tasks leave, its route stays": {func(v *view.View) { v.Members[1].Condition = cluster.Down },
 			"web 10.77.240.9 [80:8080/tcp] [10.77.1.2 10.77.3.2]\n" + peersText},
 		"a node has left": {func(v *view.View) { v.Members[1].Condition = cluster.Left },
@@ -145,6 +163,86 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestPlanPorts(t *testing.T) {
+	const rest = "[10.77.1.2 10.77.2.2 10.77.3.2]\n"
+	host := func(published, target uint16, protocol cluster.Protocol) cluster.Port {
+		return cluster.Port{Published: published, Target: target, Protocol: protocol, Mode: cluster.PortHost}
+	}
+	// updates makes web's spec another one, which the task on n2 is made from already.
+	updates := func(v *view.View, ports ...cluster.Port) {
+		s := &v.Services[0]
+		s.Past = []cluster.Revision{{Spec: s.Spec, SpecVersion: 0}}
+		s.Spec.Ports, s.SpecVersion = ports, 7
+		status(*v, "n2", func(s *cluster.TaskStatus) { s.SpecVersion = 7 })
+	}
+	web := cluster.Port{Published: 80, Target: 8081, Protocol: cluster.TCP, Mode: cluster.PortIngress}
+	for name, test := range map[string]struct {
+		change func(v *view.View)
+		want   string
+		udp    []string // the ports that get datagrams
+	}{
+		"an update of the target port": {func(v *view.View) { updates(v, web) },
+			"web 10.77.240.9 [] " + rest + "  80/tcp: [10.77.1.2:8080 10.77.2.2:8081 10.77.3.2:8080]\n", nil},
+		"an update that is forgotten": {func(v *view.View) { updates(v, web); v.Services[0].Past = nil },
+			"web 10.77.240.9 [80:8081/tcp] " + rest, nil},
+		"an update that publishes another port": {func(v *view.View) {
+			web := web
+			web.Published = 81
+			updates(v, web)
+		}, "web 10.77.240.9 [] " + rest + "  81/tcp: [10.77.2.2:8081]\n", nil},
+		"an unplanned task of before": {func(v *view.View) {
+			updates(v, web)
+			for _, n := range []string{"n1", "n2", "n3"} {
+				replace(v, n, "web.b")
+			}
+		}, "web 10.77.240.9 [] " + rest + "  80/tcp: [10.77.1.2:8080 10.77.2.2:8081 10.77.3.2:8080]\n", nil},
+		"mode host": {func(v *view.View) {
+			v.Services[0].Spec.Ports = []cluster.Port{host(80, 8080, cluster.TCP), host(80, 53, cluster.UDP)}
+		},
+			"web 10.77.240.9 [] " + rest + "  80/tcp: [10.77.1.2:8080]\n  80/udp: [10.77.1.2:53]\n", []string{"10.77.1.2:53"}},
+		"mode host without a task here": {func(v *view.View) {
+			v.Services[0].Spec.Ports = []cluster.Port{host(80, 8080, cluster.TCP), host(80, 53, cluster.UDP)}
+			drop(v, "n1")
+		}, "web 10.77.240.9 [] [10.77.2.2 10.77.3.2]\n  80/tcp: []\n  80/udp: []\n", nil},
+		"mode host with a task here that is not ready": {func(v *view.View) {
+			v.Services[0].Spec.Ports = []cluster.Port{host(80, 8080, cluster.TCP)}
+			status(*v, "n1", func(s *cluster.TaskStatus) { s.State = cluster.Unhealthy })
+		}, "web 10.77.240.9 [] [10.77.2.2 10.77.3.2]\n  80/tcp: []\n", nil},
+		"two services share a host port": {func(v *view.View) {
+			v.Services[0].Spec.Ports = []cluster.Port{host(80, 8080, cluster.TCP)}
+			drop(v, "n1")
+			add(v, "app", "0", host(80, 5000, cluster.TCP))
+			v.Services[1].VirtualIP = netip.MustParseAddr("10.77.240.10")
+		}, "web 10.77.240.9 [] [10.77.2.2 10.77.3.2]\n  80/tcp: []\n" +
+			"app 10.77.240.10 [] [10.77.1.3 10.77.2.3 10.77.3.3]\n  80/tcp: [10.77.1.3:5000]\n", nil},
+		"a host port and an ingress port of a smaller ID": {func(v *view.View) {
+			v.Services[0].Spec.Ports = []cluster.Port{host(80, 8080, cluster.TCP)}
+			web := web
+			web.Target = 5000
+			add(v, "app", "0", web)
+			v.Services[1].VirtualIP = netip.MustParseAddr("10.77.240.10")
+		}, "web 10.77.240.9 [] " + rest + "app 10.77.240.10 [80:5000/tcp] [10.77.1.3 10.77.2.3 10.77.3.3]\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := shelf()
+			test.change(&v)
+			w := plan(v, here(t))
+			if got := text(w); got != test.want+peersText {
+				t.Errorf("%swant:\n%s", got, test.want+peersText)
+			}
+			var udp []string
+			for b := range w.backends {
+				if b.Protocol == cluster.UDP {
+					udp = append(udp, b.Address.String())
+				}
+			}
+			if !slices.Equal(udp, test.udp) {
+				t.Errorf("datagrams go to %v, want %v", udp, test.udp)
+			}
+		})
+	}
+}
+
 // Two sides of a partition may each make a service with the same port and the same virtual address.
 func TestPlanSettlesWhatAPartitionLeft(t *testing.T) {
 	v := shelf()
@@ -175,7 +273,7 @@ func TestPlanSettlesWhatAPartitionLeft(t *testing.T) {
 	}
 	// The port does not change hands whenever the owner has no ready task.
 	delete(v.Plans, "app")
-	if got := text(plan(v, here(t))); !strings.Contains(got, " [] [10.77.1.2") {
+	if got := text(plan(v, here(t))); !strings.Contains(got, " [] [10.77.1.2") || !strings.Contains(got, "[80/tcp 80/udp] []") {
 		t.Errorf("without tasks of app:\n%s", got)
 	}
 }

@@ -96,7 +96,11 @@ func TestPlanReleases(t *testing.T) {
 			v := shelf()
 			test.change(&v)
 			w := plan(v, here(t))
-			if want := "web 10.77.240.9 [80:8080/tcp] " + test.backends + "\n" + peersText; text(w) != want {
+			ports := "[80:8080/tcp] "
+			if test.backends == none {
+				ports = "[80/tcp] "
+			}
+			if want := "web 10.77.240.9 " + ports + test.backends + "\n" + peersText; text(w) != want {
 				t.Errorf("%swant:\n%s", text(w), want)
 			}
 			if !slices.Equal(w.released, test.released) {

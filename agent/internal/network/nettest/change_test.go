@@ -55,7 +55,7 @@ func TestChangeUnderLoad(t *testing.T) {
 			})
 		}
 		other := loadbalance.Service{Name: "other", VirtualIP: vip.Next(), Backends: c.backends[:1],
-			Ports: []cluster.Port{{Published: 80, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress}}}
+			Ports: []loadbalance.Port{{Published: 80, Protocol: cluster.TCP, Targets: at(5000, c.backends[0])}}}
 		for end := time.Now().Add(time.Minute); !enough() && !t.Failed(); changes++ {
 			if time.Now().After(end) {
 				t.Errorf("%d connections and %d changes in a minute show nothing", asked, changes)

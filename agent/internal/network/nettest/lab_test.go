@@ -201,9 +201,17 @@ func (l *lab) input(n *node, services []loadbalance.Service) loadbalance.Input {
 func greeters(backends ...netip.Addr) loadbalance.Service {
 	return loadbalance.Service{
 		Name: "greeters", VirtualIP: vip, Backends: backends,
-		Ports: []cluster.Port{
-			{Published: 9000, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress},
-			{Published: 9000, Target: 5000, Protocol: cluster.UDP, Mode: cluster.PortIngress},
+		Ports: []loadbalance.Port{
+			{Published: 9000, Protocol: cluster.TCP, Targets: at(5000, backends...)},
+			{Published: 9000, Protocol: cluster.UDP, Targets: at(5000, backends...)},
 		},
 	}
+}
+
+// at are the backends with a port of theirs.
+func at(port uint16, backends ...netip.Addr) (targets []netip.AddrPort) {
+	for _, b := range backends {
+		targets = append(targets, netip.AddrPortFrom(b, port))
+	}
+	return targets
 }

@@ -81,7 +81,7 @@ func (w *Worker) fetch(ctx context.Context, want cluster.Container, from source)
 const slotLimit = 10 * time.Second
 
 // start makes the container of a planned task and starts it.
-func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, service cluster.Service) error {
+func (w *Worker) start(ctx context.Context, t *task, id string, made containers.Task, spec cluster.Spec) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -91,7 +91,6 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 	defer release()
 	defer time.AfterFunc(slotLimit, release).Stop()
 
-	id, spec := planned.ID, service.Spec
 	if t.container == containers.Created {
 		if err := w.cfg.Runtime.Remove(ctx, id); err != nil {
 			return err
@@ -107,13 +106,10 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 	}
 	hostname := cmp.Or(spec.Container.Hostname, id[:min(12, len(id))])
 	w.mu.Lock()
-	t.exit, t.oom, t.begun = nil, false, false
+	t.exit, t.oom, t.begun, t.runningAt = nil, false, false, time.Time{}
 	w.mu.Unlock()
 	err = w.cfg.Runtime.Create(ctx, containers.Spec{
-		ID: id,
-		Task: containers.Task{
-			Service: spec.Name, ServiceID: service.ID, Slot: planned.Slot, SpecVersion: planned.SpecVersion,
-		},
+		ID: id, Task: made,
 		Container: spec.Container, Resources: spec.Resources, NetNS: namespace, Hostname: hostname,
 		Hosts: fmt.Sprintf("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n%s\t%s\n", address, hostname),
 		// The bridge's address, where the agent answers names.
@@ -134,7 +130,7 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 		return err
 	}
 	w.mu.Lock()
-	t.container, t.runningAt, t.waited = containers.Running, time.Now(), nil
+	t.container, t.waited = containers.Running, nil
 	w.mu.Unlock()
 	release() // the rest is waiting, and others may start meanwhile
 	if err := w.awaitPorts(ctx, t, id, spec.Ports); err != nil && ctx.Err() == nil {
@@ -143,7 +139,7 @@ func (w *Worker) start(ctx context.Context, t *task, planned cluster.Task, servi
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if t.exit == nil { // else the next look says how it ended
-		t.enter(cluster.Running)
+		t.runs(time.Now())
 	}
 	return nil
 }
@@ -234,6 +230,7 @@ func (w *Worker) stop(ctx context.Context, t *task, id, signal string, grace tim
 	}
 	w.mu.Lock()
 	t.container = containers.Stopped
+	t.stopped(time.Now())
 	w.mu.Unlock()
 	return w.bury(ctx, t, id)
 }

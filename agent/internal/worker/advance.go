@@ -26,12 +26,17 @@ func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group
 			w.ended(t, now)
 		}
 		t.settle(v, released, now)
+		follows := w.follows(v, t, now)
 		do, wait := next(facts{
-			wanted: t.wanted, known: t.known, barred: t.barred, leaving: leaving, container: t.container, notBefore: t.notBefore,
+			wanted: t.wanted, known: t.known, barred: t.barred, leaving: leaving, unknown: t.unknown, final: t.status.Final,
+			container: t.container, notBefore: t.notBefore, follows: follows,
 			misplaced: subnet.IsValid() && !subnet.Contains(t.address),
-			image:     t.wanted && w.holds(t.service.Spec.Container.Digest),
+			image:     t.wanted && w.holds(t.spec.Container.Digest),
 			parting:   t.parting, patience: min(t.grace(), maxPatience),
 		}, now)
+		if do == fetch && w.inspect {
+			continue // it may just have come: the next pass, which lists the images, knows
+		}
 		if do == fetch {
 			wait = w.fetchFrom(ctx, v, steps, t, now)
 		} else {
@@ -51,6 +56,9 @@ func (t *task) settle(v view.View, released []string, now time.Time) {
 	case t.container == "" && t.wanted && t.barred:
 		t.enter(cluster.Pending)
 		t.status.Error = barredText
+	case t.container == "" && t.wanted && t.unknown && !t.status.Final:
+		t.enter(cluster.Failed)
+		t.status.Error = unknownText
 	case t.container != containers.Running:
 		t.parting = parting{}
 	case !t.wanted || t.barred:
@@ -58,17 +66,21 @@ func (t *task) settle(v view.View, released []string, now time.Time) {
 		t.parting.released = releasedByAll(v, released, t.status.ID)
 	case t.parting != parting{}:
 		t.parting = parting{}
-		t.enter(cluster.Running)
+		t.runs(now)
 	}
 }
 
 // do begins a step.
 func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id string, t *task, now time.Time) {
-	planned, service := t.planned, t.service // the next pass may change them while the step is under way
+	spec := t.spec // the next pass may change it while the step is under way
 	switch do {
+	case follow:
+		t.enter(cluster.Preparing)
 	case start:
+		w.bequeath(t)
 		t.enter(cluster.Starting)
-		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.start(ctx, t, planned, service) })
+		made := containers.Task{Service: spec.Name, ServiceID: t.status.ServiceID, Slot: t.status.Slot, SpecVersion: t.status.SpecVersion}
+		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.start(ctx, t, id, made, spec) })
 	case retire:
 		t.parting.retired = now
 		w.wake.Set()
@@ -83,7 +95,7 @@ func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id stri
 		t.enter(cluster.Stopping)
 		grace := t.grace()
 		w.begin(ctx, steps, t, func(ctx context.Context) error {
-			return w.stop(ctx, t, id, service.Spec.Container.StopSignal, grace)
+			return w.stop(ctx, t, id, spec.Container.StopSignal, grace)
 		})
 	case bury:
 		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })
@@ -92,6 +104,7 @@ func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id stri
 			w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })
 			return
 		}
+		w.bequeath(t)
 		delete(w.tasks, id)
 	}
 }
@@ -99,7 +112,7 @@ func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id stri
 // grace is how long the task may take to end. Of a service that was removed while this agent was down, nothing is
 // known any more.
 func (t *task) grace() time.Duration {
-	return cmp.Or(t.service.Spec.Container.StopGracePeriod, cluster.DefaultStopGracePeriod)
+	return cmp.Or(t.spec.Container.StopGracePeriod, cluster.DefaultStopGracePeriod)
 }
 
 // releasedByAll tells whether no ready node leads new connections to a task any more, this one included. A node that

@@ -45,6 +45,12 @@ func (w *Worker) tidy(ctx context.Context, v view.View, steps *errgroup.Group) {
 	used := make(map[string]bool, len(v.Services))
 	for _, s := range v.Services {
 		used[s.Spec.Container.Digest] = true
+		if back, err := s.RolledBack(false, s.UpdatedAt); err == nil { // else going back takes a registry that still has it
+			used[back.Spec.Container.Digest] = true
+		}
+	}
+	for _, t := range w.tasks {
+		used[t.spec.Container.Digest] = true
 	}
 	steps.Go(func() error {
 		removed, err := w.makeRoom(ctx, used, full)

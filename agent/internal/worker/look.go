@@ -121,14 +121,15 @@ func (w *Worker) adopt(found []containers.Container, attached []network.Attachme
 		if busy[c.ID] {
 			continue
 		}
-		if t.container == containers.Running && c.State == containers.Stopped {
+		if c.State == containers.Stopped && (!ok || t.container == containers.Running) {
 			t.exit = &containers.Event{ID: c.ID, ExitCode: c.ExitCode} // while nobody could tell
 			t.oom = c.OOMKilled
+			t.container, t.address = containers.Running, addresses[c.ID]
 			continue
 		}
 		t.container, t.address = c.State, addresses[c.ID]
 		if c.State == containers.Running {
-			t.enter(cluster.Running)
+			t.runs(time.Now())
 		}
 	}
 	for id, t := range w.tasks {

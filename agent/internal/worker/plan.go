@@ -10,6 +10,9 @@ import (
 // barredText is what a task says that waits for the end of a partition.
 const barredText = "less than half of the nodes can be reached, and the service has --on-partition=stop"
 
+// unknownText is what a task says that cannot be run again.
+const unknownText = "it is of a version that the service does not remember: the leader replaces it"
+
 // plan notes which tasks are wanted here.
 func (w *Worker) plan(v view.View) {
 	minority := cluster.Minority(v.Members, v.Settings)
@@ -25,10 +28,11 @@ func (w *Worker) plan(v view.View) {
 		t.known = v.Plans[s.Spec.Name].ServiceID == s.ID
 		t.barred = minority && s.Spec.OnPartition == cluster.StopOnPartition
 		t.doubt = t.doubt || others[s.Spec.Name]
+		t.version(s)
 	}
 	for _, s := range v.Services {
 		for _, planned := range v.Plan(s) {
-			if planned.Node != v.Self {
+			if planned.Node != v.Self || planned.Ended != "" {
 				continue
 			}
 			t, ok := w.tasks[planned.ID]
@@ -37,15 +41,25 @@ func (w *Worker) plan(v view.View) {
 				t.enter(cluster.Pending)
 				w.tasks[planned.ID] = t
 			}
-			t.planned, t.service, t.wanted, t.known = planned, s, true, true
+			t.planned, t.wanted, t.known = planned, true, true
 			t.barred = minority && s.Spec.OnPartition == cluster.StopOnPartition
 			t.doubt = false
 			t.status.Service, t.status.ServiceID = s.Spec.Name, s.ID
 			t.status.Slot, t.status.SpecVersion = planned.Slot, planned.SpecVersion
+			t.version(s)
 			if !t.barred && t.status.Error == barredText {
 				t.status.Error = ""
 			}
 		}
+	}
+}
+
+// version notes what the task's containers are made of: not what the service wants now, but what it wanted when the
+// leader planned the task. In the middle of an update, an old task that ends is made again as what it was.
+func (t *task) version(s cluster.Service) {
+	spec, ok := s.SpecOf(t.status.SpecVersion)
+	if t.unknown = !ok; ok {
+		t.spec = spec
 	}
 }
 

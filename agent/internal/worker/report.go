@@ -27,6 +27,7 @@ func (w *Worker) publish() error {
 		}
 		r.Tasks = append(r.Tasks, status)
 	}
+	r.History = w.history
 	slices.SortFunc(r.Tasks, func(a, b cluster.TaskStatus) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.ID, b.ID))
 	})

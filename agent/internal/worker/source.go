@@ -25,16 +25,15 @@ type source struct {
 // the download of a large image over a slow line may take longer, and then costs a second one.
 const turnLimit = 5 * time.Minute
 
-// sourceOf decides where this node, of that platform, gets a service's image. Every node comes to the same answer
+// sourceOf decides where this node, of that platform, gets an image of a service. Every node comes to the same answer
 // about who asks the registry: of the nodes that the plan gives a task, that have one platform, and whose own try
 // has not failed, the one with the lowest slot. Nodes that this one has waited for in vain are passed over.
-func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Platform, late func(node string) bool) source {
-	digest := s.Spec.Container.Digest
+func sourceOf(v view.View, s cluster.Service, digest string, platform cluster.Platform, late func(node string) bool) source {
 	var found source
 	var others []string
 	for _, m := range v.Members {
 		switch {
-		case m.ID == self || m.Condition != cluster.Ready || !holds(v.Reports[m.ID], digest):
+		case m.ID == v.Self || m.Condition != cluster.Ready || !holds(v.Reports[m.ID], digest):
 		case v.Reports[m.ID].Node.Platform == platform:
 			found.peers = append(found.peers, m.ID)
 		default:
@@ -47,7 +46,11 @@ func sourceOf(v view.View, s cluster.Service, self string, platform cluster.Plat
 		return found
 	}
 	for _, t := range v.Plan(s) { // in order of slot
-		if t.Node == self {
+		// In the middle of an update, some tasks are of another image.
+		if spec, ok := s.SpecOf(t.SpecVersion); !ok || spec.Container.Digest != digest || t.Ended != "" {
+			continue
+		}
+		if t.Node == v.Self {
 			return found
 		}
 		r := v.Reports[t.Node]
@@ -70,12 +73,13 @@ func holds(r cluster.Report, digest string) bool {
 func (w *Worker) fetchFrom(ctx context.Context, v view.View, steps *errgroup.Group, t *task, now time.Time) time.Duration {
 	t.enter(cluster.Preparing)
 	here, _ := w.cfg.Describe()
-	from := sourceOf(v, t.service, v.Self, here.Platform, func(node string) bool {
+	want := t.spec.Container
+	s, _ := v.Service(t.status.Service) // its plan gave us the task
+	from := sourceOf(v, s, want.Digest, here.Platform, func(node string) bool {
 		since, ok := t.waited[node]
 		return ok && now.Sub(since) >= turnLimit
 	})
 	if from.wait == "" {
-		want := t.service.Spec.Container
 		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.fetch(ctx, want, from) })
 		return 0
 	}

@@ -22,6 +22,7 @@ type shelf struct {
 	holds    bool
 	down     bool
 	leaving  bool
+	version  uint64
 }
 
 func TestSourceOf(t *testing.T) {
@@ -62,12 +63,14 @@ func TestSourceOf(t *testing.T) {
 			[]shelf{me, {id: "n1", platform: arm64, holds: true}, {id: "n4", platform: zero, holds: true}}, []string{"n4", "n1"}, ""},
 		"only another platform holds it, and it is this node's turn": {
 			[]shelf{me, {id: "n4", platform: arm64, holds: true}}, []string{"n4"}, ""},
+		"another runs what was before": {
+			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Pending, version: 1}}, nil, ""},
 		"only another platform holds it, and it is another's turn": {
 			[]shelf{me, {id: "n1", platform: zero, slot: 1, state: cluster.Preparing}, {id: "n4", platform: arm64, holds: true}}, []string{"n4"}, "n1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const digest = "sha256:1"
-			s := cluster.Service{ID: "s", Spec: cluster.Spec{Name: "web", Container: cluster.Container{Digest: digest}}}
+			s := cluster.Service{ID: "s", Spec: cluster.Spec{Name: "web", Container: cluster.Container{Digest: digest}}, Past: []cluster.Revision{{SpecVersion: 1}}}
 			v := view.View{Self: self, Plans: map[string]cluster.Plan{}, Reports: map[string]cluster.Report{}}
 			plan := cluster.Plan{ServiceID: s.ID}
 			for _, n := range test.nodes {
@@ -81,7 +84,7 @@ func TestSourceOf(t *testing.T) {
 					r.Images = []cluster.Image{{Digest: "sha256:0"}, {Digest: digest}}
 				}
 				if n.slot > 0 {
-					plan.Tasks = append(plan.Tasks, cluster.Task{ID: "t-" + n.id, Slot: n.slot, Node: n.id})
+					plan.Tasks = append(plan.Tasks, cluster.Task{ID: "t-" + n.id, Slot: n.slot, Node: n.id, SpecVersion: n.version})
 				}
 				if n.state != "" {
 					r.Tasks = []cluster.TaskStatus{{ID: "t-" + n.id, State: n.state}}
@@ -91,7 +94,7 @@ func TestSourceOf(t *testing.T) {
 			slices.SortFunc(v.Members, func(a, b cluster.Member) int { return slices.Compare([]string{a.ID}, []string{b.ID}) })
 			slices.SortFunc(plan.Tasks, func(a, b cluster.Task) int { return a.Slot - b.Slot })
 			v.Plans["web"] = plan
-			got := sourceOf(v, s, self, zero, func(node string) bool { return node == "n7" })
+			got := sourceOf(v, s, digest, zero, func(node string) bool { return node == "n7" })
 			if !slices.Equal(got.peers, test.peers) || got.wait != test.wait {
 				t.Errorf("peers %v, wait for %q; want %v and %q", got.peers, got.wait, test.peers, test.wait)
 			}

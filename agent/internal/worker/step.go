@@ -13,6 +13,7 @@ type step string
 const (
 	rest   step = "rest"   // all is well, or nothing can be done yet
 	fetch  step = "fetch"  // bring the image here
+	follow step = "follow" // wait for the end of the task that it follows
 	start  step = "start"  // make the container and start it
 	retire step = "retire" // let every node know that it gets no new connections any more
 	finish step = "finish" // let the connections that it has come to their end
@@ -33,7 +34,10 @@ type facts struct {
 	container containers.State // empty: there is none
 	misplaced bool             // its address is none of this node's, so that nobody reaches it
 	image     bool             // is on this node
+	unknown   bool             // nobody remembers what its containers are made of
+	final     bool             // it has ended and is not run again
 	notBefore time.Time        // end of the pause after a failure
+	follows   time.Time        // until then it waits for the end of another task; zero: for none
 	parting   parting          // of one that runs and is not to
 	patience  time.Duration    // for its connections
 }
@@ -53,42 +57,28 @@ func next(f facts, now time.Time) (step, time.Duration) {
 		}
 		return part(f, now)
 	case containers.Created: // left half-made
-		if f.wanted && !f.barred && !f.leaving {
+		if f.wanted && !f.barred && !f.leaving && !f.unknown {
 			return start, 0
 		}
 		return bury, 0
 	case containers.Stopped:
+		if f.wanted && f.final { // a restarted agent learns from it how the task ended, until the leader has written it down
+			return rest, 0
+		}
 		return bury, 0
 	}
 	switch {
 	case !f.wanted:
 		return forget, 0
-	case f.barred || f.leaving:
+	case f.barred || f.leaving || f.final || f.unknown:
 		return rest, 0
 	case now.Before(f.notBefore):
 		return rest, f.notBefore.Sub(now)
 	case !f.image:
 		return fetch, 0
+	case now.Before(f.follows):
+		return follow, f.follows.Sub(now)
 	default:
 		return start, 0
 	}
-}
-
-// Pauses before a task that ended is run again: none the first time, then doubled from docker's tenth of a
-// second to its minute. One that ran for a while starts afresh.
-const (
-	firstPause = 100 * time.Millisecond
-	lastPause  = time.Minute
-	stable     = 10 * time.Second
-)
-
-// pause returns how long to wait after so many failures one after the other.
-func pause(failures int) time.Duration {
-	if failures <= 1 {
-		return 0
-	}
-	if failures > 12 {
-		return lastPause
-	}
-	return min(firstPause<<(failures-2), lastPause)
 }

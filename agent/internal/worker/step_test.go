@@ -41,21 +41,19 @@ func TestNext(t *testing.T) {
 		"node leaves, running":               {facts{known: true, wanted: true, leaving: true, container: containers.Running}, rest, 0},
 		"node leaves, half-made":             {facts{known: true, wanted: true, leaving: true, container: containers.Created}, bury, 0},
 		"node leaves, nothing there":         {facts{known: true, wanted: true, leaving: true, image: true}, rest, 0},
+		"planned, waits for another's end":   {facts{known: true, wanted: true, image: true, follows: soon}, follow, 3 * time.Second},
+		"planned, waits without image":       {facts{known: true, wanted: true, follows: soon}, fetch, 0},
+		"planned, has waited long enough":    {facts{known: true, wanted: true, image: true, follows: now}, start, 0},
+		"planned, of no known version":       {facts{known: true, wanted: true, image: true, unknown: true}, rest, 0},
+		"of no known version, running":       {facts{known: true, wanted: true, unknown: true, container: containers.Running}, rest, 0},
+		"of no known version, half-made":     {facts{known: true, wanted: true, unknown: true, container: containers.Created}, bury, 0},
+		"has ended for good":                 {facts{known: true, wanted: true, final: true, container: containers.Stopped}, rest, 0},
+		"has ended for good, gone":           {facts{known: true, wanted: true, final: true, image: true}, rest, 0},
+		"has ended for good, and noted":      {facts{known: true, final: true, container: containers.Stopped}, bury, 0},
 		"unknown plan at a wrong place runs": {facts{container: containers.Running, misplaced: true}, rest, 0},
 	} {
 		if got, wait := next(test.facts, now); got != test.want || wait != test.wait {
 			t.Errorf("%s: %s, look again in %s; want %s and %s", name, got, wait, test.want, test.wait)
-		}
-	}
-}
-
-func TestPause(t *testing.T) {
-	for failures, want := range map[int]time.Duration{
-		0: 0, 1: 0, 2: 100 * time.Millisecond, 3: 200 * time.Millisecond, 6: 1600 * time.Millisecond,
-		11: 51200 * time.Millisecond, 12: time.Minute, 13: time.Minute, 1 << 40: time.Minute,
-	} {
-		if got := pause(failures); got != want {
-			t.Errorf("pause after %d failures is %s, want %s", failures, got, want)
 		}
 	}
 }

@@ -11,7 +11,8 @@ import (
 // task is what this node knows of one task.
 type task struct {
 	planned   cluster.Task
-	service   cluster.Service
+	spec      cluster.Spec // that its containers are made of, which may be an earlier one of the service
+	unknown   bool         // the service does not remember spec any more; what it last was may be known here
 	wanted    bool
 	known     bool
 	barred    bool
@@ -24,10 +25,13 @@ type task struct {
 	address   netip.Addr
 	failures  int // one after the other
 	notBefore time.Time
-	runningAt time.Time // on the monotonic clock; zero for one that was adopted
+	attempts  []time.Time // restarts that its policy counts
+	runningAt time.Time   // on the monotonic clock; zero as long as it does not serve
+	followed  time.Time   // since when it waits for the end of the task that it follows
 	parting   parting
 	waited    map[string]time.Time // since when, for each node whose turn it was to fetch the image
 	status    cluster.TaskStatus
+	over      *cluster.TaskStatus // how its last life ended, until the next one begins
 }
 
 // ended notes how a container ended that was not told to.
@@ -38,9 +42,6 @@ func (w *Worker) ended(t *task, now time.Time) {
 		return // an end that was asked for, or of a life before
 	}
 	t.container = containers.Stopped
-	if t.runningAt.IsZero() || now.Sub(t.runningAt) >= stable {
-		t.failures, t.status.Restarts = 0, 0
-	}
 	state, text := cluster.Complete, ""
 	switch {
 	case t.oom:
@@ -49,9 +50,27 @@ func (w *Worker) ended(t *task, now time.Time) {
 		state, text = cluster.Failed, exitText(exit.ExitCode)
 	}
 	t.oom = false
-	w.failed(t, state, text, now)
-	t.status.ExitCode = exit.ExitCode
-	t.status.Restarts++
+	w.lost(t, state, text, exit.ExitCode, now)
+}
+
+// lost notes that a task has lost its container, and whether and when its policy gives it another one.
+func (w *Worker) lost(t *task, s cluster.State, text string, exitCode int, now time.Time) {
+	if !t.runningAt.IsZero() && now.Sub(t.runningAt) >= stable {
+		t.failures, t.status.Restarts = 0, 0
+	}
+	w.failed(t, s, text, now)
+	t.status.ExitCode = exitCode
+	var restart bool
+	restart, t.attempts = again(t.spec, s == cluster.Failed, t.attempts, now)
+	t.status.Final = !restart
+	if delay := t.spec.Restart.Delay; delay > 0 {
+		t.notBefore = now.Add(delay)
+	}
+	life := t.status
+	t.over = &life
+	if restart {
+		t.status.Restarts++
+	}
 }
 
 // failed notes that a task is to be tried again after a pause.
@@ -71,6 +90,18 @@ func (t *task) enter(s cluster.State) {
 	if s == cluster.Running {
 		t.status.Error, t.status.ExitCode = "", 0
 	}
+}
+
+// runs notes that the task serves: its container runs, and nothing says that it is not ready. It is the only way to be
+// running.
+func (t *task) runs(now time.Time) {
+	if !t.parting.finishing.IsZero() {
+		return // it was told to end
+	}
+	if t.runningAt.IsZero() {
+		t.runningAt = now
+	}
+	t.enter(cluster.Running)
 }
 
 func (w *Worker) holds(digest string) bool {

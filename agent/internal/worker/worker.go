@@ -90,6 +90,7 @@ type Worker struct {
 
 	mu      sync.Mutex
 	tasks   map[string]*task
+	history []cluster.TaskStatus // lives that are over, the latest first
 	images  []cluster.Image
 	listed  bool              // containerd was asked, and events tell what changes since
 	inspect bool              // the images have to be listed
@@ -194,6 +195,7 @@ func (w *Worker) pass(ctx context.Context, err error, steps *errgroup.Group) err
 	if !w.listed && time.Since(w.started) < patience {
 		return err
 	}
+	w.forgetRemoved(v)
 	if reportErr := w.publish(); err == nil {
 		err = reportErr
 	}

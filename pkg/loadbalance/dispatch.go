@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -26,9 +27,10 @@ type family struct {
 }
 
 var (
-	tcpPorts = portFamily(cluster.TCP)
-	udpPorts = portFamily(cluster.UDP)
-	virtual  = &family{32, func(first, last uint32) string { return "-d " + block(first, last).String() },
+	tcpPorts     = portFamily(cluster.TCP)
+	udpPorts     = portFamily(cluster.UDP)
+	portFamilies = map[cluster.Protocol]*family{cluster.TCP: tcpPorts, cluster.UDP: udpPorts}
+	virtual      = &family{32, func(first, last uint32) string { return "-d " + block(first, last).String() },
 		func(first, last uint32) string { return chainOf("V", first, last) }}
 	hairpin = &family{32, func(first, last uint32) string {
 		b := block(first, last)
@@ -37,17 +39,18 @@ var (
 )
 
 func portFamily(proto cluster.Protocol) *family {
+	match := fmt.Sprintf("-p %s -m %s --dport ", proto, proto)
+	chain := Prefix + strings.ToUpper(string(proto)) + "-"
 	span := func(sep string, first, last uint32) string {
-		if first == last {
-			return fmt.Sprint(first)
+		s := strconv.Itoa(int(first))
+		if first != last {
+			s += sep + strconv.Itoa(int(last))
 		}
-		return fmt.Sprint(first, sep, last)
+		return s
 	}
-	return &family{16, func(first, last uint32) string {
-		return fmt.Sprintf("-p %s -m %s --dport %s", proto, proto, span(":", first, last))
-	}, func(first, last uint32) string {
-		return Prefix + strings.ToUpper(string(proto)) + "-" + span("-", first, last)
-	}}
+	return &family{16,
+		func(first, last uint32) string { return match + span(":", first, last) },
+		func(first, last uint32) string { return chain + span("-", first, last) }}
 }
 
 // chainOf names the chain of a block of addresses, such as PISWARM-V24-10.77.240.0.

@@ -3,6 +3,7 @@ package loadbalance
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -44,7 +45,7 @@ type destinations struct {
 
 // add adds a destination that packets with this key and this match lead to.
 func (d *destinations) add(key uint32, of *family, match, note, chain string, targets []string) {
-	d.entries = append(d.entries, entry{of, key, fmt.Sprintf("%s -m comment --comment %s -j %s", match, comment(note), chain)})
+	d.entries = append(d.entries, entry{of, key, match + " -m comment --comment " + comment(note) + " -j " + chain})
 	d.chains = append(d.chains, Chain{chain, roundRobin(targets)})
 }
 
@@ -60,16 +61,16 @@ func publishedPorts(services []Service) destinations {
 	for _, s := range services {
 		for _, p := range s.Ports {
 			k := key{p.Protocol, p.Published}
-			family := map[cluster.Protocol]*family{cluster.TCP: tcpPorts, cluster.UDP: udpPorts}[p.Protocol]
+			family := portFamilies[p.Protocol]
 			// Whom a port belongs to is decided by who fills in the services. Should it be told of two, a chain can be
 			// made only once.
 			if family == nil || len(p.Targets) == 0 || seen[k] {
 				continue
 			}
 			seen[k] = true
-			var targets []string
-			for _, t := range p.Targets {
-				targets = append(targets, fmt.Sprintf("-p %s -j DNAT --to-destination %s", p.Protocol, t))
+			targets := make([]string, len(p.Targets))
+			for i, t := range p.Targets {
+				targets[i] = "-p " + string(p.Protocol) + " -j DNAT --to-destination " + t.String()
 			}
 			port := uint32(p.Published)
 			ds.add(port, family, family.match(port, port), s.Name, family.chain(port, port), targets)
@@ -88,11 +89,12 @@ func virtualIPs(services []Service) destinations {
 			continue
 		}
 		seen[s.VirtualIP] = true
-		var targets []string
-		for _, b := range s.Backends {
-			targets = append(targets, fmt.Sprintf("-j DNAT --to-destination %s", b))
+		targets := make([]string, len(s.Backends))
+		for i, b := range s.Backends {
+			targets[i] = "-j DNAT --to-destination " + b.String()
 		}
-		ds.add(number(s.VirtualIP), virtual, fmt.Sprintf("-d %s/32", s.VirtualIP), s.Name, Prefix+"VIP-"+s.VirtualIP.String(), targets)
+		address := s.VirtualIP.String()
+		ds.add(number(s.VirtualIP), virtual, "-d "+address+"/32", s.Name, Prefix+"VIP-"+address, targets)
 	}
 	return ds
 }
@@ -139,7 +141,7 @@ func roundRobin(targets []string) []string {
 	rules := make([]string, len(targets))
 	for i, t := range targets {
 		if left := len(targets) - i; left > 1 {
-			t = fmt.Sprintf("-m statistic --mode nth --every %d --packet 0 %s", left, t)
+			t = "-m statistic --mode nth --every " + strconv.Itoa(left) + " --packet 0 " + t
 		}
 		rules[i] = t
 	}
@@ -149,12 +151,11 @@ func roundRobin(targets []string) []string {
 // comment makes a text safe to stand in a rule. Service names are safe already; but the rules are run as
 // root, and the name may come from another node.
 func comment(s string) string {
-	s = strings.Map(func(r rune) rune {
+	// A leading dash would read as an option, and the kernel keeps 255 characters.
+	return "service:" + strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-' {
 			return r
 		}
 		return '_'
-	}, s)
-	// A leading dash would read as an option, and the kernel keeps 255 characters.
-	return "service:" + s[:min(len(s), 200)]
+	}, s[:min(len(s), 200)])
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,6 +198,34 @@ func contract(t *testing.T, fresh func(t *testing.T) ground) {
 		g.run("-D FORWARD -s 172.17.0.0/16 -j ACCEPT")
 		expect(t, g, webRules)
 	})
+	t.Run("sees the changes of others beside its own", func(t *testing.T) {
+		g := fresh(t)
+		f := newFirewall(g.tool)
+		apply(t, f, web)
+		repair(t, f, false)
+		apply(t, f, less)
+		repair(t, f, false)
+		g.run("-t nat -D OUTPUT -j PISWARM-PORTS")
+		apply(t, f, web)
+		repair(t, f, true)
+		apply(t, f, less)
+		g.run("-t nat -D OUTPUT -j PISWARM-PORTS")
+		repair(t, f, true)
+		expect(t, g, lessRules)
+	})
+	t.Run("sees a rule gone while one of its own came", func(t *testing.T) {
+		g := fresh(t)
+		f := newFirewall(g.tool)
+		apply(t, f, web)
+		repair(t, f, false)
+		const rule = "-p tcp -m tcp --dport 90 -j PISWARM-TCP-90"
+		g.run("-t nat -D PISWARM-PORTS " + rule)
+		chains := slices.Clone(web.Tables[1].Chains)
+		chains[1].Rules = append([]string{rule}, chains[1].Rules...)
+		apply(t, f, loadbalance.Ruleset{Tables: []loadbalance.Table{web.Tables[0], {Name: "nat", Jumps: web.Tables[1].Jumps, Chains: chains}}})
+		repair(t, f, true)
+		expect(t, g, webRules+"-A PISWARM-TCP-80 "+rule+"\n")
+	})
 	t.Run("changes rules that somebody has taken away", func(t *testing.T) {
 		g := fresh(t)
 		f := newFirewall(g.tool)
@@ -296,20 +325,46 @@ func TestWritesOnlyWhatChanged(t *testing.T) {
 	if k.log[1] != want {
 		t.Errorf("second\n%swant\n%s", k.log[1], want)
 	}
-	// It looks at the start, and once after each change, when nobody waits for it.
+	// It looks at the start, and once more when nobody waits for it. From then on it knows which changes are its own.
 	if k.saves != 1 {
 		t.Errorf("%d looks before the change was written", k.saves)
 	}
-	for range 2 {
-		if err := f.Apply(context.Background(), more); err != nil {
+	for _, rules := range []loadbalance.Ruleset{more, more, web, more} {
+		if err := f.Apply(context.Background(), rules); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.Repair(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(k.log) != 2 || k.saves != 2 {
-		t.Errorf("unchanged rules: %d looks, %d changes", k.saves, len(k.log))
+	if len(k.log) != 4 || k.saves != 2 {
+		t.Errorf("%d looks, %d changes, want 2 and 4", k.saves, len(k.log))
+	}
+}
+
+// nftables counts one change for each table, so that nothing is read back after a change of our own.
+func TestOwnChangesAreCounted(t *testing.T) {
+	enterNamespace(t)
+	tool, err := findCommands("iptables-nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFirewall(tool)
+	both := loadbalance.Ruleset{Tables: []loadbalance.Table{
+		{Name: "filter", Jumps: web.Tables[0].Jumps, Chains: []loadbalance.Chain{{Name: "PISWARM-FORWARD", Rules: []string{"-j ACCEPT"}}}},
+		less.Tables[1],
+	}}
+	for i, rules := range []loadbalance.Ruleset{web, less, web, both, web} {
+		if err := f.Apply(context.Background(), rules); err != nil {
+			t.Fatal(err)
+		}
+		before := f.Execs()
+		if repaired, err := f.Repair(context.Background()); err != nil || repaired {
+			t.Errorf("change %d: repaired %t, %v", i, repaired, err)
+		}
+		if n := f.Execs() - before; i > 0 && n != 0 {
+			t.Errorf("change %d: %d processes to see that it is there", i, n)
+		}
 	}
 }
 

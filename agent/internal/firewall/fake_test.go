@@ -13,6 +13,7 @@ type fake struct {
 	tables map[string][]*fakeChain
 	log    []string // each text that was restored
 	saves  int
+	made   uint32 // changes
 }
 
 type fakeChain struct {
@@ -31,11 +32,6 @@ func newFake() *fake {
 // save renders the rules as iptables-save does.
 func (k *fake) save(context.Context) (string, error) {
 	k.saves++
-	return k.mark()
-}
-
-// mark is a text of all rules.
-func (k *fake) mark() (string, error) {
 	var b strings.Builder
 	for _, table := range []string{"filter", "nat"} {
 		fmt.Fprintf(&b, "*%s\n", table)
@@ -55,6 +51,9 @@ func (k *fake) mark() (string, error) {
 	}
 	return b.String(), nil
 }
+
+// mark counts the changes, as nftables does.
+func (k *fake) mark() (mark, error) { return mark{generation: k.made}, nil }
 
 // restore carries out each table's part on a copy, which it keeps if all of it is right.
 func (k *fake) restore(_ context.Context, text string) error {
@@ -80,6 +79,7 @@ func (k *fake) restore(_ context.Context, text string) error {
 				}
 			}
 			k.tables[name] = chains
+			k.made++
 		default:
 			var err error
 			if chains, err = edit(chains, line); err != nil {

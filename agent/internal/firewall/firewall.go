@@ -13,6 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/coreos/go-iptables/iptables"
@@ -25,8 +27,8 @@ type filter interface {
 	save(ctx context.Context) (string, error)
 	// restore carries out a text of iptables-restore --noflush, each table of it in one step.
 	restore(ctx context.Context, text string) error
-	// mark returns a text that is another one after whoever has changed a rule. It starts no process.
-	mark() (string, error)
+	// mark returns what is another one after whoever has changed a rule. It starts no process.
+	mark() (mark, error)
 }
 
 // Firewall is piswarm's part of the packet filter of one network namespace: that of the thread that calls it.
@@ -37,10 +39,9 @@ type Firewall struct {
 	// applied is what was last written, as far as it is known to have arrived: nil at the start and after an error.
 	// Chains that did not change since are left alone, so that their round robin goes on where it was.
 	applied *loadbalance.Ruleset
-	text    string // of applied
-	// intact tells that the rules were seen to be all there when the packet filter had the mark seen.
+	// intact tells that the rules are all there as long as the packet filter has the mark seen.
 	intact bool
-	seen   string
+	seen   mark
 }
 
 // Config says which packet filter to use.
@@ -86,7 +87,7 @@ func (f *Firewall) Apply(ctx context.Context, rules loadbalance.Ruleset) error {
 	if f.applied == nil {
 		return f.look(ctx, rules)
 	}
-	if rules.String() == f.text {
+	if same(*f.applied, rules) {
 		return nil
 	}
 	before := map[string]state{}
@@ -102,6 +103,7 @@ func (f *Firewall) Apply(ctx context.Context, rules loadbalance.Ruleset) error {
 
 // look finds out what rules there are, and writes.
 func (f *Firewall) look(ctx context.Context, rules loadbalance.Ruleset) error {
+	f.intact = false
 	text, err := f.tool.save(ctx)
 	if err != nil {
 		return err
@@ -111,35 +113,51 @@ func (f *Firewall) look(ctx context.Context, rules loadbalance.Ruleset) error {
 
 // write goes from the rules that there are to the wanted ones.
 func (f *Firewall) write(ctx context.Context, rules loadbalance.Ruleset, present map[string]state) error {
-	change := ""
+	var change strings.Builder
+	changed := uint32(0)
 	for _, t := range rules.Tables {
-		change += rewrite(t, present[t.Name], f.texts(t.Name))
-	}
-	f.intact = false
-	if change != "" {
-		if err := f.tool.restore(ctx, change); err != nil {
-			f.applied = nil
-			return err
+		if text := rewrite(t, present[t.Name], f.written(t.Name)); text != "" {
+			change.WriteString(text)
+			changed++
 		}
 	}
-	f.applied, f.text = &rules, rules.String()
+	if changed > 0 {
+		if err := f.tool.restore(ctx, change.String()); err != nil {
+			f.applied, f.intact = nil, false
+			return err
+		}
+		// To read a thousand services back takes longer than to change one. It is not needed where the mark tells our
+		// own changes from those of others.
+		f.seen = f.seen.after(changed)
+	}
+	f.applied = &rules
 	return nil
 }
 
-// texts are the texts of the chains of a table, by name, as they were last written.
-func (f *Firewall) texts(table string) map[string]string {
+// written are the rules of the chains of a table, by name, as they were last written.
+func (f *Firewall) written(table string) map[string][]string {
 	if f.applied == nil {
 		return nil
 	}
-	texts := map[string]string{}
+	written := map[string][]string{}
 	for _, t := range f.applied.Tables {
 		if t.Name == table {
 			for _, c := range t.Chains {
-				texts[c.Name] = c.String()
+				written[c.Name] = c.Rules
 			}
 		}
 	}
-	return texts
+	return written
+}
+
+// same tells whether two rulesets are alike.
+func same(a, b loadbalance.Ruleset) bool {
+	return slices.EqualFunc(a.Tables, b.Tables, func(a, b loadbalance.Table) bool {
+		return a.Name == b.Name && slices.Equal(a.Jumps, b.Jumps) &&
+			slices.EqualFunc(a.Chains, b.Chains, func(a, b loadbalance.Chain) bool {
+				return a.Name == b.Name && slices.Equal(a.Rules, b.Rules)
+			})
+	})
 }
 
 // Repair looks whether the rules of the last Apply are still there, which somebody may have flushed, and writes

@@ -13,14 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mark asks the kernel for what changes with every change of its rules: nftables counts its changes, and ip_tables
-// knows how many rules a table has. Only the one that the commands speak to is asked, so that the kernel loads none
-// of the other.
-func (c *commands) mark() (string, error) {
+// mark is what changes with every change of the packet filter: one of the two, by the variant of iptables.
+type mark struct {
+	generation uint32 // counts the changes: one for each table of a text that is restored
+	sizes      string // of the tables
+}
+
+// after is the mark after so many changes of our own, where they are counted. Otherwise the packet filter never has it.
+func (m mark) after(changes uint32) mark {
+	m.generation += changes
+	return m
+}
+
+// mark asks the kernel: nftables counts its changes, and ip_tables knows how many rules a table has. Only the one that
+// the commands speak to is asked, so that the kernel loads none of the other.
+func (c *commands) mark() (mark, error) {
 	if c.nft {
-		return generation()
+		n, err := generation()
+		return mark{generation: n}, err
 	}
-	return sizes()
+	text, err := sizes()
+	return mark{sizes: text}, err
 }
 
 const (
@@ -29,14 +42,14 @@ const (
 )
 
 // generation is the number of the last change of nftables.
-func generation() (string, error) {
+func generation() (uint32, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return "", fmt.Errorf("ask nftables: %w", err)
+		return 0, fmt.Errorf("ask nftables: %w", err)
 	}
 	defer unix.Close(fd)
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: answerTimeout}); err != nil {
-		return "", fmt.Errorf("ask nftables: %w", err)
+		return 0, fmt.Errorf("ask nftables: %w", err)
 	}
 	const length = unix.SizeofNlMsghdr + sizeofNfgenmsg
 	ask := make([]byte, length) // the header's sequence and port, and all that follows it, are 0
@@ -44,29 +57,29 @@ func generation() (string, error) {
 	binary.NativeEndian.PutUint16(ask[4:], unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN)
 	binary.NativeEndian.PutUint16(ask[6:], unix.NLM_F_REQUEST)
 	if err := unix.Sendto(fd, ask, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return "", fmt.Errorf("ask nftables: %w", err)
+		return 0, fmt.Errorf("ask nftables: %w", err)
 	}
 	buf := make([]byte, 4096)
 	n, _, err := unix.Recvfrom(fd, buf, 0)
 	if err != nil {
-		return "", fmt.Errorf("ask nftables: %w", err)
+		return 0, fmt.Errorf("ask nftables: %w", err)
 	}
 	messages, err := syscall.ParseNetlinkMessage(buf[:n])
 	if err != nil {
-		return "", fmt.Errorf("ask nftables: %w", err)
+		return 0, fmt.Errorf("ask nftables: %w", err)
 	}
 	for _, m := range messages {
 		switch {
 		case m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4:
-			return "", fmt.Errorf("ask nftables: %w", unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))))
+			return 0, fmt.Errorf("ask nftables: %w", unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))))
 		case m.Header.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN:
 			// The first attribute is the number.
 			if a := m.Data[min(len(m.Data), sizeofNfgenmsg):]; len(a) >= 8 && binary.NativeEndian.Uint16(a[2:]) == unix.NFTA_GEN_ID {
-				return fmt.Sprint(binary.BigEndian.Uint32(a[4:])), nil
+				return binary.BigEndian.Uint32(a[4:]), nil
 			}
 		}
 	}
-	return "", errors.New("ask nftables: an answer of another kind")
+	return 0, errors.New("ask nftables: an answer of another kind")
 }
 
 // tableInfo is the kernel's struct ipt_getinfo.

@@ -18,7 +18,7 @@ type state struct {
 
 // left is what a table holds after it was written.
 func left(t loadbalance.Table) state {
-	s := state{chains: map[string]int{}}
+	s := state{chains: make(map[string]int, len(t.Chains))}
 	for _, c := range t.Chains {
 		s.chains[c.Name] = len(c.Rules)
 	}
@@ -69,25 +69,31 @@ func leadsHere(rule string) bool {
 }
 
 // rewrite returns the text that changes a table from what it holds to what it should hold, empty if nothing is
-// to be done. Chains whose text is in written already are left alone as long as they exist.
-func rewrite(want loadbalance.Table, have state, written map[string]string) string {
+// to be done. Chains whose rules are in written already are left alone as long as they exist.
+func rewrite(want loadbalance.Table, have state, written map[string][]string) string {
 	var declare, jumps, rules, remove strings.Builder
-	wanted := map[string]bool{}
+	wanted := make(map[string]bool, len(want.Chains))
 	for _, c := range want.Chains {
 		wanted[c.Name] = true
 		_, exists := have.chains[c.Name]
-		if text := c.String(); !exists || written[c.Name] != text {
+		as, known := written[c.Name]
+		if !exists || !known || !slices.Equal(as, c.Rules) {
 			// The declaration makes the chain, or empties it.
 			declare.WriteString(":" + c.Name + " - [0:0]\n")
-			rules.WriteString(text)
+			rules.WriteString(c.String())
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(have.chains)) {
+	var gone []string
+	for name := range have.chains {
 		if !wanted[name] {
-			// All of them are emptied before the first is deleted: they may lead to one another.
-			declare.WriteString(":" + name + " - [0:0]\n")
-			remove.WriteString("-X " + name + "\n")
+			gone = append(gone, name)
 		}
+	}
+	slices.Sort(gone)
+	for _, name := range gone {
+		// All of them are emptied before the first is deleted: they may lead to one another.
+		declare.WriteString(":" + name + " - [0:0]\n")
+		remove.WriteString("-X " + name + "\n")
 	}
 	present := map[string]bool{}
 	for _, j := range have.jumps {

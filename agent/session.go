@@ -177,6 +177,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	s.loops(filter)
 	s.api = &api.Member{
 		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images, Token: m.Secret.Token(),
+		Forget: s.gossip.Forget,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err

@@ -231,7 +231,7 @@ func (f *fakeAgent) serviceList() []client.ServiceStatus {
 func (f *fakeAgent) status(s client.Service) client.ServiceStatus {
 	status := client.ServiceStatus{
 		ID: s.ID, Name: s.Spec.Name, Mode: s.Spec.Mode, Image: s.Spec.Container.Image, Ports: s.Spec.Ports,
-		Replicas: client.ReplicaCount{Desired: s.Spec.Replicas}, Update: client.UpdateStatus{State: client.UpdateCompleted},
+		Replicas: client.ReplicaCount{Desired: s.Spec.Replicas}, Update: client.UpdateStatus{State: cluster.UpdateCompleted},
 	}
 	for _, task := range f.tasks {
 		if task.Service != s.Spec.Name {

@@ -64,6 +64,14 @@ func TestRoutes(t *testing.T) {
 		}},
 		{"DELETE /v1/services/web", Written{Warning: "one node"}, func(c *Client, ctx context.Context) (any, error) { return c.RemoveService(ctx, "web") }},
 		{`POST /v1/services/web/scale {"replicas":0}`, Written{Holders: 1}, func(c *Client, ctx context.Context) (any, error) { return c.ScaleService(ctx, "web", 0) }},
+		{`PUT /v1/services/web {"spec":{"name":"web","mode":"global","replicas":0,"container":{"image":"","digest":""},"resources":{"limits":{},"reservations":{}},"placement":{"strategy":""}},"version":"7@pi1"}`, Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) {
+			return c.UpdateService(ctx, "web", ServiceUpdate{Spec: cluster.Spec{Name: "web", Mode: cluster.Global}, Version: "7@pi1"})
+		}},
+		{"POST /v1/services/web/rollback", Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) { return c.RollbackService(ctx, "web") }},
+		{"GET /v1/tasks?history=true", []Task{}, func(c *Client, ctx context.Context) (any, error) { return c.TaskHistory(ctx, "") }},
+		{"GET /v1/tasks?history=true&service=web", []Task{}, func(c *Client, ctx context.Context) (any, error) { return c.TaskHistory(ctx, "web") }},
+		{"DELETE /v1/nodes/pi1", Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) { return c.RemoveNode(ctx, "pi1", false) }},
+		{"DELETE /v1/nodes/pi1?force=true", Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) { return c.RemoveNode(ctx, "pi1", true) }},
 		{"GET /v1/tasks", []Task{{ID: "1", Since: time.Unix(1, 0).UTC()}}, func(c *Client, ctx context.Context) (any, error) { return c.Tasks(ctx, "") }},
 		{"GET /v1/tasks?service=web+1", []Task{}, func(c *Client, ctx context.Context) (any, error) { return c.Tasks(ctx, "web 1") }},
 		{"GET /v1/nodes", []NodeStatus{{Warnings: []string{"hot"}}}, func(c *Client, ctx context.Context) (any, error) { return c.Nodes(ctx) }},
@@ -346,7 +354,7 @@ func TestStatusJSON(t *testing.T) {
 		Cluster: "home", Leader: "pi1",
 		Nodes: []NodeStatus{{ID: "n", Name: "pi1", Address: "192.168.1.20", State: cluster.Ready, Availability: cluster.Active, Leader: true, OS: "linux", Arch: "arm", Variant: "v6", Tasks: 2, Warnings: []string{}}},
 		Services: []ServiceStatus{{ID: "s", Name: "greeters", Mode: cluster.Replicated, Image: "i", Replicas: ReplicaCount{Running: 2, Desired: 2},
-			Ports: []cluster.Port{{Published: 9000, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress}}, Update: UpdateStatus{State: UpdateCompleted}}},
+			Ports: []cluster.Port{{Published: 9000, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress}}, Update: UpdateStatus{State: cluster.UpdateCompleted}}},
 	}
 	want := `{"cluster":"home","leader":"pi1","nodes":[{"id":"n","name":"pi1","address":"192.168.1.20","state":"ready",` +
 		`"availability":"active","leader":true,"os":"linux","arch":"arm","variant":"v6","tasks":2,"warnings":[]}],` +

@@ -33,3 +33,17 @@ func (c *Client) UpdateNode(ctx context.Context, name string, update NodeUpdate)
 	err = c.call(ctx, writeTimeout, http.MethodPatch, path, update, &out)
 	return out, err
 }
+
+// RemoveNode forgets a node that is gone for good, found by its name or ID. One that is ready is refused unless forced.
+func (c *Client) RemoveNode(ctx context.Context, name string, force bool) (Written, error) {
+	var out Written
+	path, err := pathOf("/v1/nodes", name)
+	if err != nil {
+		return out, err
+	}
+	if force {
+		path += "?force=true"
+	}
+	err = c.call(ctx, writeTimeout, http.MethodDelete, path, nil, &out)
+	return out, err
+}

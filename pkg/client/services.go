@@ -44,6 +44,28 @@ func (c *Client) ScaleService(ctx context.Context, name string, replicas int) (W
 	return out, err
 }
 
+// UpdateService replaces the spec of a service. It returns when the wish is written, not when its tasks follow.
+func (c *Client) UpdateService(ctx context.Context, name string, update ServiceUpdate) (Written, error) {
+	var out Written
+	path, err := pathOf("/v1/services", name)
+	if err != nil {
+		return out, err
+	}
+	err = c.call(ctx, createTimeout, http.MethodPut, path, update, &out)
+	return out, err
+}
+
+// RollbackService gives a service back the spec that it had before its last update. It returns when the wish is written.
+func (c *Client) RollbackService(ctx context.Context, name string) (Written, error) {
+	var out Written
+	path, err := pathOf("/v1/services", name)
+	if err != nil {
+		return out, err
+	}
+	err = c.call(ctx, writeTimeout, http.MethodPost, path+"/rollback", nil, &out)
+	return out, err
+}
+
 // RemoveService removes a service. It returns when the wish is written; its tasks end afterwards.
 func (c *Client) RemoveService(ctx context.Context, name string) (Written, error) {
 	var out Written
@@ -57,10 +79,22 @@ func (c *Client) RemoveService(ctx context.Context, name string) (Written, error
 
 // Tasks lists the tasks of a service, or of all services if the name is empty.
 func (c *Client) Tasks(ctx context.Context, service string) ([]Task, error) {
+	return c.tasks(ctx, service, url.Values{})
+}
+
+// TaskHistory is Tasks and, after each, what its nodes remember of the tasks before it.
+func (c *Client) TaskHistory(ctx context.Context, service string) ([]Task, error) {
+	return c.tasks(ctx, service, url.Values{"history": {"true"}})
+}
+
+func (c *Client) tasks(ctx context.Context, service string, query url.Values) ([]Task, error) {
 	var out []Task
 	path := "/v1/tasks"
 	if service != "" {
-		path += "?" + url.Values{"service": {service}}.Encode()
+		query.Set("service", service)
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
 	err := c.call(ctx, readTimeout, http.MethodGet, path, nil, &out)
 	return out, err

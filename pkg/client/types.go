@@ -44,15 +44,19 @@ type ServiceStatus struct {
 type ReplicaCount struct {
 	Running int `json:"running"`
 	Desired int `json:"desired"`
+	// Of a job: how many of its tasks have succeeded, and how many are to.
+	Completed int `json:"completed,omitempty"`
+	Total     int `json:"total,omitempty"`
 }
 
-// UpdateStatus says how far the last change of a service is.
+// UpdateStatus says how far the last change of a service is. It is completed for a service that was never changed.
 type UpdateStatus struct {
-	State string `json:"state"` // completed
+	State   cluster.UpdateState `json:"state"`
+	Message string              `json:"message,omitempty"` // why it is paused, or went back
 }
 
-// UpdateCompleted is the state of a service whose tasks all run its current spec.
-const UpdateCompleted = "completed"
+// Shutdown is what is desired of a task that is over and not run again.
+const Shutdown cluster.State = "shutdown"
 
 // Task is one line of a list of tasks.
 type Task struct {
@@ -61,17 +65,30 @@ type Task struct {
 	Slot    int           `json:"slot"`
 	Node    string        `json:"node"` // name
 	Image   string        `json:"image"`
-	Desired cluster.State `json:"desired"`
+	Desired cluster.State `json:"desired"` // running, stopping, complete (of a job) or shutdown
 	State   cluster.State `json:"state"`
 	Address string        `json:"address"`
 	Since   time.Time     `json:"since"`
 	Error   string        `json:"error"`
+	// SpecVersion is that of the spec that the task was made from.
+	SpecVersion uint64 `json:"specVersion,omitempty"`
 }
 
 // Service is the answer of GET /v1/services/{name}: what the user asked for and what became of it.
 type Service struct {
 	cluster.Service
-	Status ServiceStatus `json:"status"`
+	// Version is that of the whole record, for ServiceUpdate.
+	Version string        `json:"version"`
+	Status  ServiceStatus `json:"status"`
+}
+
+// ServiceUpdate is the body of PUT /v1/services/{name}: the service as it is to be. What it leaves out is as if it had
+// been left out when the service was created. The image is looked up anew if its reference or its digest is another one
+// (an empty digest is), or Spec.Force.
+type ServiceUpdate struct {
+	Spec cluster.Spec `json:"spec"`
+	// Version is what GET /v1/services/{name} answered with. If the service was changed since, nothing is written.
+	Version string `json:"version"`
 }
 
 // Node is the answer of GET /v1/nodes/{name}: all that is known of a node.

@@ -29,6 +29,8 @@ type fakeNode struct {
 	hub       loop.Hub
 	platforms []cluster.Platform
 	holders   int
+	resolved  []string // references that were looked up
+	forgotten []string // nodes
 }
 
 func (n *fakeNode) Version() client.Version { return client.Version{Version: "1"} }
@@ -60,10 +62,14 @@ func (n *fakeNode) Pull(context.Context, string, func(done, total int64)) ([]clu
 }
 
 func (n *fakeNode) Resolve(_ context.Context, ref string) (string, string, []cluster.Platform, error) {
+	n.resolved = append(n.resolved, ref)
 	if ref == "nowhere" {
 		return "", "", nil, errors.New("image nowhere: nobody has it")
 	}
-	return "docker.io/library/" + ref + ":latest", "sha256:" + strings.Repeat("a", 64), n.platforms, nil
+	if !strings.Contains(ref, "/") {
+		ref = "docker.io/library/" + ref + ":latest"
+	}
+	return ref, "sha256:" + strings.Repeat("a", 64), n.platforms, nil
 }
 
 func (n *fakeNode) Remove(_ context.Context, ref string) error {
@@ -100,13 +106,17 @@ func start(t *testing.T) (*fakeNode, *httptest.Server) {
 	n.Member = &Member{
 		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: "PSWM-1-x-y",
 		Write: func(context.Context, ...string) (int, int, error) { return n.holders, 3, nil },
+		Forget: func(id string) error {
+			n.forgotten = append(n.forgotten, id)
+			return nil
+		},
 	}
 	put(t, store, cluster.SettingsKey, cluster.ClusterSettings{Name: "home", Pool: cluster.DefaultPool})
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	put(t, store, cluster.ServiceKey("greeters"), cluster.Service{ID: "s1", CreatedAt: at, UpdatedAt: at, Spec: cluster.Spec{
 		Name: "greeters", Mode: cluster.Replicated, Replicas: 2, Container: cluster.Container{Image: "greeter:1"},
 		Ports: []cluster.Port{{Published: 9000, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress}},
-	}})
+	}.WithDefaults()})
 	put(t, store, cluster.PlanKey("greeters"), cluster.Plan{ServiceID: "s1", Tasks: []cluster.Task{
 		{ID: "t1", Slot: 1, Node: "aaaa1111"}, {ID: "t2", Slot: 2, Reason: "no node has room"},
 	}})
@@ -115,6 +125,7 @@ func start(t *testing.T) (*fakeNode, *httptest.Server) {
 		{ID: "t1", Service: "greeters", ServiceID: "s1", Slot: 1, State: cluster.Running, Address: "10.77.3.2", Since: at},
 	}})
 	put(t, store, cluster.ReportKey("aaaa2222"), cluster.Report{Node: cluster.Description{Platform: cluster.Platform{OS: "linux", Arch: "arm64"}}})
+	put(t, store, cluster.ServiceKey("job"), cluster.Service{ID: "s3", Spec: cluster.Spec{Name: "job", Mode: cluster.ReplicatedJob, Replicas: 3}})
 	put(t, store, cluster.ServiceKey("everywhere"), cluster.Service{ID: "s2", Spec: cluster.Spec{Name: "everywhere", Mode: cluster.Global}})
 	server := httptest.NewServer(New(member{n}, slog.New(slog.DiscardHandler)).Handler())
 	t.Cleanup(server.Close)
@@ -175,7 +186,13 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1/services/greeters/scale", `{"replicas":10001}`, 400, "want a number from 0 to 10000"},
 		{"POST", "/v1/services/none/scale", `{"replicas":4}`, 404, "no service named none"},
 		{"POST", "/v1/services/everywhere/scale", `{"replicas":4}`, 400, "cannot be scaled"},
+		{"POST", "/v1/services/job/scale", `{"replicas":4}`, 400, "service job is a replicated-job and cannot be scaled"},
+		{"PUT", "/v1/services/none", `{}`, 404, "no service named none"},
+		{"PUT", "/v1/services/greeters", `{"spec":{"nmae":"x"}}`, 400, "unknown field"},
+		{"POST", "/v1/services/greeters/rollback", "", 409, "service greeters: it has no earlier spec"},
+		{"POST", "/v1/services/none/rollback", "", 404, "no service named none"},
 		{"GET", "/v1/tasks?service=greeters", "", 200, `"state":"running"`},
+		{"GET", "/v1/tasks?history=some", "", 400, "history=some: want true or false"},
 		{"GET", "/v1/tasks?service=none", "", 404, "no service named none"},
 		{"GET", "/v1/nodes/pi1", "", 200, `"id":"aaaa1111"`},
 		{"GET", "/v1/nodes/aaaa2222", "", 200, `"name":"pi2"`},
@@ -189,6 +206,12 @@ func TestRoutes(t *testing.T) {
 		{"PATCH", "/v1/nodes/pi2", `{}`, 400, "nothing to change"},
 		{"PATCH", "/v1/nodes/pi2", `{"labelsRemove":["room"]}`, 400, "node pi2 has no label room"},
 		{"PATCH", "/v1/nodes/none", `{"role":"worker"}`, 404, "no node named none"},
+		{"DELETE", "/v1/nodes/pi1", "", 409, "node pi1 is the one that was asked: run `piswarm leave` on it"},
+		{"DELETE", "/v1/nodes/pi1?force=true", "", 409, "node pi1 is the one that was asked"},
+		{"DELETE", "/v1/nodes/pi2", "", 409, "node pi2 is ready: drain it (piswarm node update --availability drain pi2) and run `piswarm leave` on it, or use --force"},
+		{"DELETE", "/v1/nodes/pi2?force=true", "", 200, `"id":"aaaa2222"`},
+		{"DELETE", "/v1/nodes/bbbb3333", "", 200, `"id":"bbbb3333"`},
+		{"DELETE", "/v1/nodes/none", "", 404, "no node named none"},
 		{"DELETE", "/v1/images?name=old", "", 200, `"holders":1`},
 		{"DELETE", "/v1/images?name=used", "", 409, "runs here"},
 		{"DELETE", "/v1/images", "", 400, "name the image"},
@@ -227,7 +250,8 @@ func TestGolden(t *testing.T) {
 			`{"id":"bbbb3333","name":"twin","address":"","state":"down","availability":"active","leader":false,"os":"","arch":"","variant":"","tasks":0,"warnings":[]},` +
 			`{"id":"bbbb4444","name":"twin","address":"","state":"down","availability":"active","leader":false,"os":"","arch":"","variant":"","tasks":0,"warnings":[]}],` +
 			`"services":[{"id":"s2","name":"everywhere","mode":"global","image":"","replicas":{"running":0,"desired":0},"ports":[],"update":{"state":"completed"}},` +
-			`{"id":"s1","name":"greeters","mode":"replicated","image":"greeter:1","replicas":{"running":1,"desired":2},"ports":[{"published":9000,"target":5000,"protocol":"tcp","mode":"ingress"}],"update":{"state":"completed"}}]}`,
+			`{"id":"s1","name":"greeters","mode":"replicated","image":"greeter:1","replicas":{"running":1,"desired":2},"ports":[{"published":9000,"target":5000,"protocol":"tcp","mode":"ingress"}],"update":{"state":"completed"}},` +
+			`{"id":"s3","name":"job","mode":"replicated-job","image":"","replicas":{"running":0,"desired":3,"total":3},"ports":[],"update":{"state":"completed"}}]}`,
 		"/v1/tasks": `[{"id":"t1","service":"greeters","slot":1,"node":"pi1","image":"greeter:1","desired":"running","state":"running","address":"10.77.3.2","since":"2026-01-02T03:04:05Z","error":""},` +
 			`{"id":"t2","service":"greeters","slot":2,"node":"","image":"greeter:1","desired":"running","state":"pending","address":"","since":"2026-01-02T03:04:05Z","error":"no node has room"}]`,
 		"/v1/images": `[]`,

@@ -100,6 +100,40 @@ func updateNode(m *Member, r *http.Request) (any, error) {
 	return nil, errBusy
 }
 
+// removeNode forgets a node that will not come back. One that is on would introduce itself again.
+func removeNode(m *Member, r *http.Request) (any, error) {
+	force, err := switched(r.URL.Query(), "force")
+	if err != nil {
+		return nil, err
+	}
+	v := m.View()
+	found, err := findNode(v, r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case found.ID == v.Self:
+		return nil, conflict("node %s is the one that was asked: run `piswarm leave` on it", found.Name)
+	case found.Condition == cluster.Ready && !force:
+		return nil, conflict("node %s is ready: drain it (piswarm node update --availability drain %s) and run `piswarm leave` on it, or use --force", found.Name, found.Name)
+	}
+	keys := []string{cluster.NodeKey(found.ID), cluster.ReportKey(found.ID)}
+	for _, key := range keys {
+		if _, _, err := m.Store.Delete(key); err != nil {
+			return nil, err
+		}
+	}
+	written, err := m.write(r, found.ID, keys...)
+	if err != nil {
+		return nil, err
+	}
+	// After the records, which alone would list the node again.
+	if err := m.Forget(found.ID); err != nil {
+		return nil, fmt.Errorf("node %s: its records are removed, but not all members were told to forget it: try again: %w", found.Name, err)
+	}
+	return written, nil
+}
+
 func checkUpdate(in client.NodeUpdate) error {
 	switch in.Availability {
 	case "", cluster.Active, cluster.Pause, cluster.Drain:

@@ -41,7 +41,10 @@ type Member struct {
 	Images  Images
 	Token   string
 
-	creating sync.Mutex // of services: a check and its write
+	// Forget tells all members that a node is gone for good.
+	Forget func(id string) error
+
+	changing sync.Mutex // services: a check and its write
 }
 
 // Node is what the API needs of the node itself, cluster or not.
@@ -109,12 +112,15 @@ func (s *Server) routes(mux *http.ServeMux) {
 	mux.Handle("GET /v1/services", s.member(func(m *Member, _ *http.Request) (any, error) { return services(m.View()), nil }))
 	mux.Handle("POST /v1/services", s.member(createService))
 	mux.Handle("GET /v1/services/{name}", s.member(getService))
+	mux.Handle("PUT /v1/services/{name}", s.member(updateService))
 	mux.Handle("DELETE /v1/services/{name}", s.member(removeService))
 	mux.Handle("POST /v1/services/{name}/scale", s.member(scaleService))
+	mux.Handle("POST /v1/services/{name}/rollback", s.member(rollbackService))
 	mux.Handle("GET /v1/tasks", s.member(listTasks))
 	mux.Handle("GET /v1/nodes", s.member(func(m *Member, _ *http.Request) (any, error) { return nodes(m.View()), nil }))
 	mux.Handle("GET /v1/nodes/{name}", s.member(getNode))
 	mux.Handle("PATCH /v1/nodes/{name}", s.member(updateNode))
+	mux.Handle("DELETE /v1/nodes/{name}", s.member(removeNode))
 	mux.Handle("GET /v1/images", s.member(func(m *Member, _ *http.Request) (any, error) { return images(m.View()), nil }))
 	mux.Handle("DELETE /v1/images", s.member(removeImage))
 	mux.Handle("POST /v1/images/load", s.stream(loadImages))
@@ -187,8 +193,8 @@ func read[T any](r *http.Request) (T, error) {
 }
 
 // write makes what was just put into the store as safe as it can be, and says how far that has come.
-func (m *Member) write(r *http.Request, id, key string) (any, error) {
-	holders, wanted, err := m.Write(r.Context(), key)
+func (m *Member) write(r *http.Request, id string, keys ...string) (any, error) {
+	holders, wanted, err := m.Write(r.Context(), keys...)
 	if err != nil {
 		return nil, err
 	}

@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
-	"github.com/piswarm/piswarm/pkg/client"
 	"github.com/piswarm/piswarm/pkg/cluster"
 	"github.com/piswarm/piswarm/pkg/state"
 )
@@ -37,17 +38,35 @@ func find(v view.View, name string) (cluster.Service, error) {
 
 func listTasks(m *Member, r *http.Request) (any, error) {
 	v := m.View()
-	name := r.URL.Query().Get("service")
+	query := r.URL.Query()
+	name := query.Get("service")
 	if name != "" {
 		if _, err := find(v, name); err != nil {
 			return nil, err
 		}
 	}
-	return tasks(v, name), nil
+	history, err := switched(query, "history")
+	if err != nil {
+		return nil, err
+	}
+	return tasks(v, name, history), nil
 }
 
-// createLimit bounds how long a registry may take to say what an image is.
-const createLimit = time.Minute
+// switched reads a part of the query that is true or false; left out, it is false.
+func switched(query url.Values, name string) (bool, error) {
+	text := query.Get(name)
+	if text == "" {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, badRequest(fmt.Errorf("%s=%s: want true or false", name, text))
+	}
+	return on, nil
+}
+
+// resolveLimit bounds how long a registry may take to say what an image is.
+const resolveLimit = time.Minute
 
 func createService(m *Member, r *http.Request) (any, error) {
 	spec, err := read[cluster.Spec](r)
@@ -59,16 +78,14 @@ func createService(m *Member, r *http.Request) (any, error) {
 	if err := admissible(v, spec); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), createLimit)
-	defer cancel()
-	if err := resolve(ctx, m, v, &spec); err != nil {
+	if err := resolve(r.Context(), m, v, &spec); err != nil {
 		return nil, err
 	}
 	// Anything may have happened while the registry was asked. From here on one at a time: two services must not both
 	// find the same port free.
-	m.creating.Lock()
+	m.changing.Lock()
 	s, err := admit(m, spec)
-	m.creating.Unlock()
+	m.changing.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +98,10 @@ func admit(m *Member, spec cluster.Spec) (cluster.Service, error) {
 	if err := admissible(v, spec); err != nil {
 		return cluster.Service{}, err
 	}
-	now := time.Now().UTC().Truncate(time.Second)
-	s := cluster.Service{ID: newID(), Spec: spec, SpecVersion: 1, VirtualIP: virtualIP(v, spec.Name), CreatedAt: now, UpdatedAt: now}
+	now := today()
+	s := cluster.Service{
+		ID: newID(), Spec: spec, SpecVersion: cluster.SpecVersion(spec), VirtualIP: virtualIP(v, spec.Name), CreatedAt: now, UpdatedAt: now,
+	}
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return s, err
@@ -100,7 +119,7 @@ func admissible(v view.View, spec cluster.Spec) error {
 		return badRequest(err)
 	}
 	if _, ok := v.Service(spec.Name); ok {
-		return conflict("service %s exists already: `piswarm scale` changes it, `piswarm rm %s` removes it", spec.Name, spec.Name)
+		return conflict("service %s exists already: `piswarm update` changes it, `piswarm rm %s` removes it", spec.Name, spec.Name)
 	}
 	if err := cluster.PortConflict(spec, v.Services); err != nil {
 		return conflict("%w", err)
@@ -111,6 +130,8 @@ func admissible(v view.View, spec cluster.Spec) error {
 // resolve pins the image to a digest, so that every node runs the same bytes, and refuses one that no node can
 // run.
 func resolve(ctx context.Context, m *Member, v view.View, spec *cluster.Spec) error {
+	ctx, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
 	c := &spec.Container
 	var err error
 	if c.Image, c.Digest, c.Platforms, err = m.Images.Resolve(ctx, c.Image); err != nil {
@@ -174,43 +195,3 @@ func removeService(m *Member, r *http.Request) (any, error) {
 	}
 	return m.write(r, s.ID, key)
 }
-
-func scaleService(m *Member, r *http.Request) (any, error) {
-	in, err := read[client.Scale](r)
-	if err != nil {
-		return nil, err
-	}
-	if err := cluster.ValidateReplicas(in.Replicas); err != nil {
-		return nil, badRequest(err)
-	}
-	name := r.PathValue("name")
-	for range casTries {
-		v := m.View()
-		s, err := find(v, name)
-		if err != nil {
-			return nil, err
-		}
-		if s.Spec.Mode != cluster.Replicated {
-			return nil, badRequest(fmt.Errorf("service %s is %s: it has one task on every node and cannot be scaled", name, s.Spec.Mode))
-		}
-		s.Spec.Replicas = in.Replicas
-		s.UpdatedAt = time.Now().UTC().Truncate(time.Second)
-		raw, err := json.Marshal(s)
-		if err != nil {
-			return nil, err
-		}
-		key := cluster.ServiceKey(name)
-		if _, err := m.Store.PutIf(key, v.Versions[key], raw); errors.Is(err, state.ErrConflict) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		return m.write(r, s.ID, key)
-	}
-	return nil, errBusy
-}
-
-// casTries bounds how often a change is tried anew because someone else was quicker.
-const casTries = 10
-
-var errBusy = problem{http.StatusConflict, errors.New("others change the same at the same time: try again")}

@@ -29,6 +29,7 @@ type Network interface {
 	Tune(ctx context.Context, lan string) error
 	FlushConntrack(context.Context, []network.Backend) error
 	FlushFinished(context.Context, []netip.Addr) error
+	FlushUnled(context.Context, []uint16) error
 	SweepConntrack(ctx context.Context, pool netip.Prefix, live map[netip.Addr]bool) error
 }
 
@@ -73,6 +74,7 @@ type Ingress struct {
 	backends map[network.Backend]bool
 	alive    map[netip.Addr]bool
 	ending   map[netip.Addr]bool
+	udp      map[uint16]bool
 	tuned    string
 	last     network.Wanted
 	lastAt   time.Time // zero: not applied yet
@@ -204,6 +206,10 @@ func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
 	if ending := i.beginToEnd(want); applied && len(ending) > 0 {
 		errs = append(errs, i.cfg.Network.FlushFinished(ctx, ending))
 	}
+	// Likewise, datagrams that keep coming are led on from now on.
+	if opened := i.opened(want); applied && len(opened) > 0 {
+		errs = append(errs, i.cfg.Network.FlushUnled(ctx, opened))
+	}
 	if !i.swept && applied && want.complete {
 		err := i.cfg.Network.SweepConntrack(ctx, want.network.Pool, want.live())
 		i.swept = err == nil
@@ -211,7 +217,7 @@ func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
 	}
 	err := errors.Join(errs...)
 	if err == nil && applied {
-		i.backends, i.alive, i.ending = want.backends, want.alive, want.ending
+		i.backends, i.alive, i.ending, i.udp = want.backends, want.alive, want.ending, want.udp
 	}
 	return err
 }
@@ -225,6 +231,17 @@ func (i *Ingress) beginToEnd(want wanted) []netip.Addr {
 		}
 	}
 	return begin
+}
+
+// opened are the UDP ports that lead somewhere, and did not at the last pass.
+func (i *Ingress) opened(want wanted) []uint16 {
+	var opened []uint16
+	for p := range want.udp {
+		if !i.udp[p] {
+			opened = append(opened, p)
+		}
+	}
+	return opened
 }
 
 // gone are the connections for the kernel to forget. UDP has no end: a client that keeps sending from one port

@@ -26,6 +26,7 @@ type node struct {
 	fail    map[string]error
 	flushed []network.Backend
 	ended   []netip.Addr
+	unled   []uint16
 	swept   map[netip.Addr]bool
 	damaged bool // somebody took rules away
 	names   []dns.Service
@@ -48,6 +49,11 @@ func (n wires) FlushConntrack(_ context.Context, gone []network.Backend) error {
 func (n wires) FlushFinished(_ context.Context, ending []netip.Addr) error {
 	n.ended = append(n.ended, ending...)
 	return n.call("finished")
+}
+
+func (n wires) FlushUnled(_ context.Context, ports []uint16) error {
+	n.unled = append(n.unled, ports...)
+	return n.call("unled")
 }
 
 func (n wires) SweepConntrack(_ context.Context, pool netip.Prefix, live map[netip.Addr]bool) error {
@@ -78,7 +84,7 @@ func build(t *testing.T, v *view.View) (*Ingress, *node) {
 
 // pass runs one pass and returns the calls that it made.
 func pass(i *Ingress, n *node) ([]string, error) {
-	n.calls, n.flushed, n.ended = nil, nil, nil
+	n.calls, n.flushed, n.ended, n.unled = nil, nil, nil, nil
 	err := i.pass(context.Background())
 	return n.calls, err
 }
@@ -301,4 +307,34 @@ func TestForgetsEndedConnectionsOnce(t *testing.T) {
 	if _, err := pass(i, n); err != nil || n.ended != nil {
 		t.Errorf("forgot again: %v (%v)", n.ended, err)
 	}
+}
+
+// Whoever kept sending datagrams to a port that led nowhere is led on once it leads somewhere.
+func TestForgetsDatagramsThatWereLedNowhere(t *testing.T) {
+	v := shelf()
+	v.Services[0].Spec.Ports = append(v.Services[0].Spec.Ports,
+		cluster.Port{Published: 53, Target: 5353, Protocol: cluster.UDP, Mode: cluster.PortHost})
+	status(v, "n1", func(s *cluster.TaskStatus) { s.State = cluster.Starting })
+	i, n := build(t, &v)
+	expect := func(what string, want ...uint16) {
+		t.Helper()
+		_, err := pass(i, n)
+		broken := n.fail["firewall"] != nil || n.fail["unled"] != nil
+		if !slices.Equal(n.unled, want) || (err != nil) != broken {
+			t.Errorf("%s: forgot %v (%v), want %v", what, n.unled, err, want)
+		}
+	}
+	expect("no task is ready")
+	status(v, "n1", func(s *cluster.TaskStatus) { s.State = cluster.Running })
+	n.fail["firewall"] = errors.New("broken")
+	expect("the rules do not lead there yet")
+	n.fail["firewall"], n.fail["unled"] = nil, errors.New("broken")
+	expect("now they do", 53)
+	n.fail["unled"] = nil
+	expect("it failed", 53)
+	expect("nothing changed")
+	status(v, "n1", func(s *cluster.TaskStatus) { s.State = cluster.Unhealthy })
+	expect("the task is gone")
+	status(v, "n1", func(s *cluster.TaskStatus) { s.State = cluster.Running })
+	expect("it is back", 53)
 }

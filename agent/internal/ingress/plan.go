@@ -28,6 +28,8 @@ type wanted struct {
 	names   []dns.Service
 	// backends are the ports that get connections now.
 	backends map[network.Backend]bool
+	// udp are the published ports of UDP that lead to any.
+	udp map[uint16]bool
 	// alive are the addresses that still answer connections they have, though they may get no new ones.
 	alive map[netip.Addr]bool
 	// ending are the addresses of tasks that are about to be told to stop.
@@ -52,7 +54,10 @@ func gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Nex
 
 // plan decides. It is pure.
 func plan(v view.View, here Place) wanted {
-	w := wanted{backends: map[network.Backend]bool{}, alive: map[netip.Addr]bool{}, ending: map[netip.Addr]bool{}, complete: true}
+	w := wanted{
+		backends: map[network.Backend]bool{}, udp: map[uint16]bool{},
+		alive: map[netip.Addr]bool{}, ending: map[netip.Addr]bool{}, complete: true,
+	}
 	peers := peers(v, here)
 	w.network = network.Wanted{
 		Interface: here.LAN.Interface, Subnet: here.Subnet, Pool: here.Pool.Prefix(), VirtualIPs: here.Pool.VirtualIPs(),
@@ -80,6 +85,9 @@ func plan(v view.View, here Place) wanted {
 			service.Ports = append(service.Ports, p)
 			for _, t := range p.Targets {
 				w.backends[network.Backend{Address: t, Protocol: p.Protocol}] = true
+			}
+			if p.Protocol == cluster.UDP && len(p.Targets) > 0 {
+				w.udp[p.Published] = true
 			}
 		}
 		w.rules.Services = append(w.rules.Services, service)

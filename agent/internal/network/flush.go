@@ -112,3 +112,41 @@ func (f finished) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	tcp, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP)
 	return ok && f[from.Unmap()] && (tcp.State == tcpTimeWait || tcp.State == tcpClose)
 }
+
+// FlushUnled makes the kernel forget the datagrams that came for these ports of the node while no rule led them anywhere.
+// A client that keeps sending from one port would be refused for as long as it does.
+func (n *Network) FlushUnled(ctx context.Context, ports []uint16) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	u := unled{own: map[netip.Addr]bool{}, ports: map[uint16]bool{}}
+	for _, p := range ports {
+		u.ports[p] = true
+	}
+	all, err := n.addrs(nil)
+	if err != nil {
+		return fmt.Errorf("list the node's addresses: %w", err)
+	}
+	for _, a := range all {
+		u.own[prefixOf(a.IPNet).Addr()] = true
+	}
+	if _, err := n.nl.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, u); err != nil {
+		return fmt.Errorf("forget datagrams that nobody answered: %w", err)
+	}
+	return nil
+}
+
+type unled struct {
+	own   map[netip.Addr]bool
+	ports map[uint16]bool
+}
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter. What is led nowhere is answered by the node itself.
+func (u unled) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	from, _ := netip.AddrFromSlice(flow.Reverse.SrcIP)
+	from = from.Unmap()
+	return flow.Reverse.Protocol == unix.IPPROTO_UDP && u.ports[flow.Reverse.SrcPort] && (u.own[from] || from.IsLoopback())
+}

@@ -25,6 +25,18 @@ func (s *session) listen(ctx context.Context) error {
 	}
 }
 
+// compared is told that this node holds all that a peer does.
+func (s *session) compared(peer string) {
+	select {
+	case <-s.opened:
+	default:
+		return // the gossip runs already, and the session is not whole yet
+	}
+	if s.hearing.Heard(peer) {
+		s.members.Set()
+	}
+}
+
 // discover joins the nodes that the disk remembers, and then those that mDNS finds, for as long as the node lives.
 func (s *session) discover(ctx context.Context) error {
 	announcement, err := discovery.Announce(discovery.Self{

@@ -51,6 +51,7 @@ type session struct {
 	gossip  *gossip.Gossip
 	peers   *peers.Peers
 	state   *replication.Replicator
+	hearing *hearing
 	reader  *view.Reader
 	members loop.Hub // woken when the membership or this node's place in the network changes
 	place   *place
@@ -151,7 +152,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	}
 	s.peers = peers.New(peers.Config{TLS: s.certificate.Client, Address: s.address})
 	s.state = replication.New(replication.Config{
-		Store: s.store, Disk: s.disk, Peers: others{s}, MaxBroadcast: gossip.MaxMessage, Log: s.log,
+		Store: s.store, Disk: s.disk, Peers: others{s}, MaxBroadcast: gossip.MaxMessage, Compared: s.compared, Log: s.log,
 	})
 	filter, err := firewall.New(firewall.Config{})
 	if err != nil {
@@ -172,7 +173,8 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	if err != nil {
 		return nil, err
 	}
-	s.reader = view.NewReader(s.store, s.gossip.Members, s.log)
+	s.hearing = newHearing(s.gossip.Members, s.state.Greet, s.members.Set)
+	s.reader = view.NewReader(s.store, s.hearing.Members, s.log)
 	s.place, s.names, s.images = newPlace(s), &names{log: s.log}, &images{s}
 	s.loops(filter)
 	s.api = &api.Member{

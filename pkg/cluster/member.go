@@ -14,6 +14,8 @@ type Member struct {
 	Name      string // host name
 	Address   netip.Addr
 	Condition Condition
+	// Unheard says that the ready node was down, and that what it says of itself may be from before that.
+	Unheard bool
 }
 
 // Leader returns the ID of the leader, the ready member with the smallest ID of those that may lead, or "" if

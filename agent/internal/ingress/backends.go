@@ -81,8 +81,12 @@ func unplanned(v view.View, s cluster.Service, planned map[string]bool) []backen
 }
 
 // reachable returns the address of a task that may be sent requests. An address that is none of its node's is from
-// before the node's subnet was changed; by now it leads to another node's container.
+// before the node's subnet was changed; by now it leads to another node's container. What a node said before a
+// partition is no more true either.
 func reachable(v view.View, node string, status cluster.TaskStatus) (netip.Addr, bool) {
+	if m, ok := v.Member(node); !ok || m.Unheard {
+		return netip.Addr{}, false
+	}
 	subnet, _ := netip.ParsePrefix(v.Reports[node].Node.Subnet) // the zero one contains nothing
 	a, err := netip.ParseAddr(status.Address)
 	return a, err == nil && status.Ready() && subnet.Contains(a)

@@ -98,7 +98,7 @@ func plan(v view.View, here Place) wanted {
 			continue
 		}
 		report, told := v.Reports[m.ID]
-		w.complete = w.complete && told
+		w.complete = w.complete && told && !m.Unheard
 		for _, t := range report.Tasks {
 			if a, err := netip.ParseAddr(t.Address); err == nil {
 				w.alive[a] = true

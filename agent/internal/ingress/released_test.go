@@ -54,6 +54,7 @@ func TestPlanReleases(t *testing.T) {
 			drop(v, "n2")
 			v.Members[1].Condition = cluster.Down
 		}, "[10.77.1.2 10.77.3.2]", nil},
+		"a node is back and not heard yet": {func(v *view.View) { v.Members[1].Unheard = true }, "[10.77.1.2 10.77.3.2]", nil},
 		"a move: both serve": {func(v *view.View) {
 			p := v.Plans["web"]
 			p.Tasks = append(slices.Clone(p.Tasks), cluster.Task{ID: "web.1.b", Slot: 1, Node: "n2", Replaces: "web.1"})

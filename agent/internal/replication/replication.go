@@ -48,7 +48,9 @@ type Config struct {
 	Peers Peers
 	// MaxBroadcast is the largest message in bytes that Peers can gossip.
 	MaxBroadcast int
-	Log          *slog.Logger
+	// Compared, if set, is called when this node is seen to hold all that a peer does.
+	Compared func(peer string)
+	Log      *slog.Logger
 }
 
 // Bounds of waiting.
@@ -259,7 +261,7 @@ func (r *Replicator) Acknowledged(peer string, payload []byte) {
 		return
 	}
 	if theirs == r.cfg.Store.Digest() {
-		r.compared()
+		r.compared(peer)
 		if r.cfg.Store.Stranger() {
 			r.Greet(peer) // Nothing is missing, but only an exchange makes it a member.
 		}
@@ -321,11 +323,16 @@ func (r *Replicator) exchange(ctx context.Context, peer string) {
 		}
 		return
 	}
-	r.compared()
+	r.compared(peer)
 }
 
 // compared notes that this node has seen what a peer holds, whoever of the two began, and has it all.
-func (r *Replicator) compared() { r.once.Do(func() { close(r.synced) }) }
+func (r *Replicator) compared(peer string) {
+	r.once.Do(func() { close(r.synced) })
+	if r.cfg.Compared != nil {
+		r.cfg.Compared(peer)
+	}
+}
 
 // send hands one message to a peer and returns its answer.
 func (r *Replicator) send(ctx context.Context, peer string, m state.Message) (state.Message, error) {
@@ -367,7 +374,7 @@ func (r *Replicator) Receive(from string, raw []byte) ([]byte, error) {
 		}
 	}
 	if outcome.Equal {
-		r.compared()
+		r.compared(from)
 	}
 	return answer.Encode(), nil
 }

@@ -123,7 +123,8 @@ func releasedByAll(v view.View, own []string, id string) bool {
 		if m.ID == v.Self {
 			released = own
 		}
-		if _, ok := slices.BinarySearch(released, id); !ok && m.Condition == cluster.Ready {
+		_, ok := slices.BinarySearch(released, id)
+		if m.Condition == cluster.Ready && (!ok || m.Unheard) {
 			return false
 		}
 	}

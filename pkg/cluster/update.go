@@ -107,6 +107,8 @@ type Update struct {
 	Generation uint64 `json:"generation,omitempty"`
 	// State is empty for a service that was never changed.
 	State UpdateState `json:"state,omitempty"`
+	// Base is the highest Attempt of a task when it began. Tasks above it are those that it placed.
+	Base uint64 `json:"base,omitempty"`
 	// Failed lists, sorted, the IDs of the tasks of the new spec that failed.
 	Failed []string `json:"failed,omitempty"`
 	// Message says, for people, why the update is paused or went back.

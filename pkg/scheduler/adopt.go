@@ -18,6 +18,7 @@ const (
 	unhealthy
 	departing // serves, on a node that it is to leave as soon as another serves
 	running
+	done // a job's task that has succeeded
 )
 
 func rankOf(status cluster.TaskStatus) rank {
@@ -39,7 +40,7 @@ func (s *service) read(p *pass, plan cluster.Plan) {
 	if plan.ServiceID != s.ID {
 		return
 	}
-	s.retired = plan.Retired
+	s.retired, s.update = plan.Retired, plan.Update
 	s.tasks = make([]*task, len(plan.Tasks))
 	tasks := make([]task, len(plan.Tasks))
 	for i, t := range plan.Tasks {
@@ -51,9 +52,13 @@ func (s *service) read(p *pass, plan cluster.Plan) {
 
 // appraise leaves a task on its node if it may stay there, or serves there until it is replaced.
 func (s *service) appraise(p *pass, t *task) {
+	t.edition = s.edition(t.SpecVersion)
 	status, reported := p.status[t.ID]
 	if reported {
 		p.matched++
+	}
+	if s.end(t, status.TaskStatus) {
+		return
 	}
 	n := p.byID[t.Node]
 	if n == nil {
@@ -65,8 +70,8 @@ func (s *service) appraise(p *pass, t *task) {
 		r = unstarted // nobody has seen it run, so the one that it replaces must not go
 	case n.Condition == Unknown:
 		r = running // as far as anyone knows
-	case r == running && n.Condition == cluster.Ready && !s.global() && (n.Leaving || !stays):
-		// A global service has no other node that could take over.
+	case r == running && n.Condition == cluster.Ready && !s.global() && !s.job() && (n.Leaving || !stays):
+		// A global service has no other node that could take over, and a job is not done twice.
 		r, stays = departing, true
 	}
 	if stays {
@@ -89,11 +94,14 @@ func (s *service) mayStay(n *node) bool {
 	return false
 }
 
-// adopt keeps what is well formed and wanted and adds the slots that are missing. Tasks of an older SpecVersion
+// adopt keeps what is well formed and wanted and adds the slots that are missing. Tasks of another SpecVersion
 // are taken over like any other; replacing them one by one is the business of a rolling update.
 func (s *service) adopt(p *pass) {
+	if s.job() {
+		s.dropEarlierRuns(p)
+	}
 	if s.global() {
-		s.adoptGlobal()
+		s.adoptGlobal(p)
 		s.takeIn(p, len(p.nodes))
 		return
 	}
@@ -101,6 +109,7 @@ func (s *service) adopt(p *pass) {
 	want := max(0, s.Spec.Replicas)
 	s.shed(want)
 	s.enforceMaxPerNode()
+	want = s.atATime(want)
 	s.takeIn(p, want)
 	s.fill(want)
 }
@@ -122,24 +131,37 @@ func (s *service) adoptReplicated() {
 	}
 }
 
-// adoptGlobal keeps one task a node. A task that must leave its node has nowhere else to go.
-func (s *service) adoptGlobal() {
+// adoptGlobal keeps one task a node, or two of which the new one is to replace the old. A task that must leave its
+// node has nowhere else to go. One that has ended stays as long as the cluster knows its node.
+func (s *service) adoptGlobal(p *pass) {
 	found := s.tasks
-	slices.SortFunc(found, bestFirst)
+	slices.SortFunc(found, func(a, b *task) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), bestFirst(a, b))
+	})
 	s.tasks = make([]*task, 0, len(found)+1)
-	for _, t := range found {
-		if t.Slot != 0 || t.node == nil || s.perNode[t.node.index] > 1 && s.taskOn(t.node) != nil {
-			s.drop(t)
-			continue
+	for len(found) > 0 {
+		n := 1
+		for n < len(found) && found[n].Node == found[0].Node {
+			n++
 		}
-		t.Replaces = ""
-		s.tasks = append(s.tasks, t)
+		here := found[:0]
+		for _, t := range found[:n] {
+			if t.Slot != 0 || t.node == nil && (t.Ended == "" || p.byID[t.Node] == nil) {
+				s.drop(t)
+				continue
+			}
+			here = append(here, t)
+		}
+		if len(here) > 0 {
+			s.adoptPlace(here)
+		}
+		found = found[n:]
 	}
 }
 
-// taskOn returns the first task on the node.
-func (s *service) taskOn(n *node) *task {
-	if i := slices.IndexFunc(s.tasks, func(t *task) bool { return t.node == n }); i >= 0 {
+// taskOn returns the task of that node, of a global service.
+func (s *service) taskOn(id string) *task {
+	if i := slices.IndexFunc(s.tasks, func(t *task) bool { return t.Node == id }); i >= 0 {
 		return s.tasks[i]
 	}
 	return nil
@@ -158,11 +180,11 @@ func bestFirst(a, b *task) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node), cmp.Compare(b.Attempt, a.Attempt),
-		cmp.Compare(b.SpecVersion, a.SpecVersion), cmp.Compare(a.Replaces, b.Replaces), slices.Compare(a.Avoid, b.Avoid))
+		cmp.Compare(a.SpecVersion, b.SpecVersion), cmp.Compare(a.Replaces, b.Replaces), slices.Compare(a.Avoid, b.Avoid))
 }
 
-// shed drops tasks until no more than wanted are left: first those that do not serve, then from the nodes
-// that have most tasks of the service, then the highest slots.
+// shed drops tasks until no more than wanted are left: first those that do not serve, then those of another version
+// of the spec, then from the nodes that have most tasks of the service, then the highest slots.
 func (s *service) shed(want int) {
 	if len(s.tasks) <= want {
 		return
@@ -178,7 +200,7 @@ func (s *service) shed(want int) {
 		}
 	}
 	slices.SortFunc(s.tasks, func(a, b *task) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(height[b], height[a]), cmp.Compare(b.Slot, a.Slot))
+		return cmp.Or(s.byWorth(a, b), cmp.Compare(height[b], height[a]), cmp.Compare(b.Slot, a.Slot))
 	})
 	surplus := len(s.tasks) - want
 	for _, t := range s.tasks[:surplus] {
@@ -219,8 +241,19 @@ func (s *service) enforceMaxPerNode() {
 // sortByWorth puts first what a node would lose first.
 func (s *service) sortByWorth() {
 	slices.SortFunc(s.tasks, func(a, b *task) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.Slot, a.Slot))
+		return cmp.Or(s.byWorth(a, b), cmp.Compare(b.Slot, a.Slot))
 	})
+}
+
+// byWorth compares what losing one of two tasks would cost. Of two that serve alike, one is to be replaced anyway.
+func (s *service) byWorth(a, b *task) int {
+	if c := cmp.Compare(a.rank, b.rank); c != 0 || s.dirty(a) == s.dirty(b) {
+		return c
+	}
+	if s.dirty(a) {
+		return -1
+	}
+	return 1
 }
 
 // fill adds tasks in the lowest free slots until as many as wanted are there, and leaves all in order of slot.
@@ -231,10 +264,13 @@ func (s *service) fill(want int) {
 	}
 	for slot := 1; len(s.tasks) < want; slot++ {
 		if !taken[slot] {
-			s.tasks = append(s.tasks, newTask(slot))
+			s.tasks = append(s.tasks, s.newTask(slot, ""))
 		}
 	}
 	slices.SortFunc(s.tasks, func(a, b *task) int { return cmp.Compare(a.Slot, b.Slot) })
 }
 
-func newTask(slot int) *task { return &task{Task: cluster.Task{Slot: slot}} }
+// newTask is a task that is still to be placed; node is for a global service.
+func (s *service) newTask(slot int, node string) *task {
+	return &task{Task: cluster.Task{Slot: slot, Follows: s.rerun[place{slot, node}]}, edition: s.present}
+}

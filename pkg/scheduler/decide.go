@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
@@ -32,6 +33,10 @@ type Input struct {
 type Reported struct {
 	Node string
 	cluster.TaskStatus
+	// For is how long the leader has seen the task in its present state, without a restart.
+	For time.Duration
+	// Ran is how long, before that, the leader has seen it run at a stretch.
+	Ran time.Duration
 }
 
 // Node is a node as the scheduler sees it. Only a ready node needs more than an ID, an availability and the
@@ -56,6 +61,9 @@ type Output struct {
 	// Delete names the plans whose service is gone, sorted. A service that has merely not been received yet looks
 	// the same, so whoever has just started compares its state with a peer's before it acts on any of this.
 	Delete []string
+	// Rollback names the services that are to go back to the spec that they had before, because too many tasks of the
+	// present one failed, sorted. It names them until they do.
+	Rollback []string
 }
 
 // Decide makes the plans that follow from the input. It takes any plan and repairs what is wrong with it. It
@@ -68,6 +76,7 @@ func Decide(in Input) Output {
 	p.findOrphans()
 	for _, s := range p.services {
 		s.adopt(p)
+		s.judge(p)
 	}
 	for p.freed = true; p.freed; {
 		p.freed = false
@@ -81,6 +90,13 @@ func Decide(in Input) Output {
 				}
 			}
 		}
+		// What is to get better comes after what has to be somewhere at all.
+		for _, s := range p.services {
+			s.turn(p)
+		}
+	}
+	for _, s := range p.services {
+		s.conclude(p)
 	}
 	p.rebalance()
 	// Reasons come last, when every node has all that it will have: otherwise the next call would give others.
@@ -92,7 +108,7 @@ func Decide(in Input) Output {
 
 // output is what differs from the present plans.
 func (p *pass) output(present map[string]cluster.Plan) Output {
-	out := Output{Plans: map[string]cluster.Plan{}}
+	out := Output{Plans: map[string]cluster.Plan{}, Rollback: p.back}
 	named := make(map[string]bool, len(p.services)+len(p.frozen))
 	for _, s := range p.frozen {
 		named[s.Spec.Name] = true
@@ -117,7 +133,9 @@ func (p *pass) output(present map[string]cluster.Plan) Output {
 }
 
 func (s *service) plan() cluster.Plan {
-	plan := cluster.Plan{ServiceID: s.ID, Tasks: make([]cluster.Task, 0, len(s.tasks)+1), Retired: s.retired}
+	plan := cluster.Plan{
+		ServiceID: s.ID, Tasks: make([]cluster.Task, 0, len(s.tasks)+1), Retired: s.retired, Update: s.update,
+	}
 	for _, t := range s.tasks {
 		plan.Tasks = append(plan.Tasks, t.Task)
 		if t.next != nil {
@@ -125,16 +143,22 @@ func (s *service) plan() cluster.Plan {
 		}
 	}
 	slices.SortFunc(plan.Tasks, func(a, b cluster.Task) int {
-		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Node, b.Node))
+		return cmp.Or(cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Attempt, b.Attempt))
 	})
 	return plan
 }
 
 func samePlan(a, b cluster.Plan) bool {
-	return a.ServiceID == b.ServiceID && a.Retired == b.Retired && slices.EqualFunc(a.Tasks, b.Tasks, sameTask)
+	return a.ServiceID == b.ServiceID && a.Retired == b.Retired && sameUpdate(a.Update, b.Update) && slices.EqualFunc(a.Tasks, b.Tasks, sameTask)
 }
 
 func sameTask(a, b cluster.Task) bool {
 	return a.ID == b.ID && a.Slot == b.Slot && a.Node == b.Node && a.SpecVersion == b.SpecVersion &&
-		a.Reason == b.Reason && a.Attempt == b.Attempt && a.Replaces == b.Replaces && slices.Equal(a.Avoid, b.Avoid)
+		a.Reason == b.Reason && a.Attempt == b.Attempt && a.Replaces == b.Replaces && a.Follows == b.Follows &&
+		a.Ended == b.Ended && slices.Equal(a.Avoid, b.Avoid)
+}
+
+func sameUpdate(a, b cluster.Update) bool {
+	return a.Generation == b.Generation && a.State == b.State && a.Base == b.Base && a.Message == b.Message &&
+		slices.Equal(a.Failed, b.Failed)
 }

@@ -43,9 +43,8 @@ var clauses = [filters]string{
 	hostPorts:   "host-mode port already in use on %s",
 }
 
-// ability asks the filters whose answer is the same for every task of the service throughout one pass.
-func (s *service) ability(n *node) filter {
-	image := s.Spec.Container.Platforms
+// ability asks the filters whose answer is the same for every task of the edition throughout one pass.
+func (s *service) ability(e *edition, n *node) filter {
 	switch {
 	case n.Condition != cluster.Ready:
 		return notReady
@@ -55,27 +54,33 @@ func (s *service) ability(n *node) filter {
 		return draining
 	case n.Leaving:
 		return leaving
-	case len(image) > 0 && !slices.ContainsFunc(image, n.Platform.Runs):
+	}
+	return s.suits(e, n)
+}
+
+// suits asks those of them that are about what the node is, not about what becomes of it.
+func (s *service) suits(e *edition, n *node) filter {
+	switch {
+	case len(e.platforms) > 0 && !slices.ContainsFunc(e.platforms, n.Platform.Runs):
 		return platform
 	case !s.constraintsHold(n):
 		return constraints
-	case s.Spec.Resources.Limits.MemoryBytes > 0 && !n.MemoryLimit:
+	case e.memoryLimit && !n.MemoryLimit:
 		return memoryLimit
 	}
 	return fits
 }
 
 // room asks the filters whose answer depends on what is planned on the node so far.
-func (s *service) room(n *node) filter {
-	need := s.Spec.Resources.Reservations
+func (s *service) room(e *edition, n *node) filter {
 	switch {
-	case need.MemoryBytes > 0 && n.reserved.MemoryBytes+need.MemoryBytes > n.Capacity.MemoryBytes:
+	case e.needs.MemoryBytes > 0 && n.reserved.MemoryBytes+e.needs.MemoryBytes > n.Capacity.MemoryBytes:
 		return memory
-	case need.NanoCPUs > 0 && n.reserved.NanoCPUs+need.NanoCPUs > n.Capacity.NanoCPUs:
+	case e.needs.NanoCPUs > 0 && n.reserved.NanoCPUs+e.needs.NanoCPUs > n.Capacity.NanoCPUs:
 		return cpu
 	case s.Spec.Placement.MaxPerNode > 0 && s.perNode[n.index] >= s.Spec.Placement.MaxPerNode:
 		return maxPerNode
-	case s.hostPortTaken(n):
+	case e.hostPortTaken(n):
 		return hostPorts
 	}
 	return fits
@@ -90,64 +95,69 @@ func (s *service) constraintsHold(n *node) bool {
 	return true
 }
 
-func (s *service) hostPortTaken(n *node) bool {
-	for _, port := range s.Spec.Ports {
-		if port.Mode == cluster.PortHost && n.hostPorts[hostPort{port.Published, port.Protocol}] > 0 {
+func (e *edition) hostPortTaken(n *node) bool {
+	for _, port := range e.hostPorts {
+		if n.hostPorts[port] > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// candidates are the nodes that could run the service if they had room. Most passes place nothing, so they
+// candidates are the nodes that could run the edition if they had room. Most passes place nothing, so they
 // are looked for only when asked.
-func (s *service) candidates(p *pass) []*node {
-	if s.able == nil {
-		s.able = make([]*node, 0, len(p.nodes))
+func (s *service) candidates(p *pass, e *edition) []*node {
+	if e.able == nil {
+		e.able = make([]*node, 0, len(p.nodes))
 		for _, n := range p.nodes {
-			if s.ability(n) == fits {
-				s.able = append(s.able, n)
+			if s.ability(e, n) == fits {
+				e.able = append(e.able, n)
 			}
 		}
 	}
-	return s.able
+	return e.able
 }
 
 // explain gives the tasks that are left without a node their reason. Where a global service fits on no node at all,
 // one task without a node stands in the plan to carry it.
 func (s *service) explain(p *pass) {
 	if s.global() && len(s.tasks) == 0 {
-		s.tasks = append(s.tasks, newTask(0))
+		s.tasks = append(s.tasks, s.newTask(0, ""))
 	}
-	reason := ""
+	reasons := map[*edition]string{}
 	for _, t := range s.tasks {
-		if t.node != nil {
+		if t.node != nil || t.Ended != "" {
 			continue
 		}
-		if reason == "" {
-			reason = s.reason(p)
+		e := s.own(t)
+		if s.turnsNow(t) {
+			e = s.present
+		}
+		if reasons[e] == "" {
+			reasons[e] = s.reason(p, e)
 		}
 		t.Task = cluster.Task{
 			ID:          taskID(s.ID, t.Slot, "", t.Attempt),
 			Slot:        t.Slot,
-			SpecVersion: s.SpecVersion,
-			Reason:      reason,
+			SpecVersion: e.version,
+			Reason:      reasons[e],
 			Attempt:     t.Attempt,
-			Avoid:       s.avoided(t),
+			Avoid:       t.avoidedBy(e),
+			Follows:     s.follows(p, t),
 		}
 	}
 }
 
 // reason says why no node fits, in docker's words where docker has them.
-func (s *service) reason(p *pass) string {
+func (s *service) reason(p *pass, e *edition) string {
 	var count [filters]int
 	for _, n := range p.nodes {
 		if n.Condition == cluster.Left {
 			continue
 		}
-		refusal := s.ability(n)
+		refusal := s.ability(e, n)
 		if refusal == fits {
-			refusal = s.room(n)
+			refusal = s.room(e, n)
 		}
 		count[refusal]++
 	}

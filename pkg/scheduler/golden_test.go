@@ -199,7 +199,7 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 	// The leader passes on what ready nodes report; "unreported" stands for none.
 	ready := slices.ContainsFunc(in.Nodes, func(n Node) bool { return n.ID == task.Node && n.Condition == cluster.Ready })
 	if ready && status.State != "unreported" {
-		in.Status[task.ID] = Reported{task.Node, status}
+		in.Status[task.ID] = Reported{Node: task.Node, TaskStatus: status}
 	}
 }
 

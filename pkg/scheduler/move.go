@@ -14,11 +14,14 @@ const (
 	maxAvoid = 16
 )
 
-// failing tells whether the node of a task shows that it cannot run it. What an older spec makes of itself
-// says nothing of the present one, and its task is about to be replaced anyway.
+// failing tells whether the node of a task shows that it cannot run it. Where the user has said how often a task is
+// tried, another node would be trying it more often.
 func (s *service) failing(t *task, status cluster.TaskStatus) bool {
-	if t.node.Condition != cluster.Ready || t.SpecVersion != s.SpecVersion {
+	if t.node.Condition != cluster.Ready {
 		return false
+	}
+	if r := s.Spec.Restart; r.MaxAttempts > 0 || r.Condition == cluster.RestartNone {
+		return status.State == cluster.Rejected // it was not tried at all
 	}
 	return status.State == cluster.Rejected || status.State == cluster.Failed && status.Restarts >= maxRestarts
 }
@@ -48,15 +51,15 @@ func (s *service) moveOn(p *pass, i int) bool {
 	case next == nil:
 		return s.moveAway(p, t)
 	case t.failing:
-		next.Avoid = withNode(s.avoided(next), t.node.ID)
+		if next.SpecVersion == t.SpecVersion {
+			next.Avoid = withNode(next.Avoid, t.node.ID)
+		}
 		s.promote(i)
-	case t.rank == departing:
+	case t.rank == departing || next.SpecVersion != t.SpecVersion:
 		return s.moveAway(p, next)
 	default:
 		// The old task need not leave, so it stays, and remembers where not to try again.
-		if t.SpecVersion == s.SpecVersion {
-			t.Avoid = withNode(t.Avoid, next.node.ID)
-		}
+		t.Avoid = withNode(t.Avoid, next.node.ID)
 		s.abandon(t)
 	}
 	return true
@@ -70,12 +73,12 @@ func (s *service) moveAway(p *pass, t *task) bool {
 	}
 	old, avoid := t.node, withNode(t.Avoid, t.node.ID)
 	s.release(t)
-	n, fresh := s.best(p, t.Slot, avoid)
+	n, fresh := s.best(p, t.Slot, t.edition, avoid)
 	if n == nil || !fresh {
 		s.assign(t, old)
 		return false
 	}
-	s.settle(p, t, n)
+	s.settle(p, t, n, t.edition)
 	t.Avoid = avoid
 	return true
 }

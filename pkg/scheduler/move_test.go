@@ -23,7 +23,7 @@ func TestRejectedTaskComesToRest(t *testing.T) {
 				t.Fatalf("%d nodes: %s was tried twice", size, task.Node)
 			}
 			tried[task.Node], ids[task.ID] = true, true
-			in.Status = map[string]Reported{task.ID: {task.Node, cluster.TaskStatus{State: cluster.Rejected}}}
+			in.Status = map[string]Reported{task.ID: {Node: task.Node, TaskStatus: cluster.TaskStatus{State: cluster.Rejected}}}
 			out := Decide(in)
 			if len(out.Plans) == 0 {
 				break

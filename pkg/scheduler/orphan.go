@@ -31,7 +31,7 @@ func (p *pass) findOrphans() {
 		if s == nil || n == nil || planned[id] || r.State != cluster.Running || r.SpecVersion != s.SpecVersion {
 			continue
 		}
-		if s.global() == (r.Slot == 0) && n.Condition == cluster.Ready && !n.Leaving && s.mayStay(n) {
+		if (s.global() && r.Slot == 0 || !s.global() && r.Slot > 0) && n.Condition == cluster.Ready && !n.Leaving && s.mayStay(n) {
 			r.ID = id
 			s.orphans = append(s.orphans, r)
 		}
@@ -68,7 +68,7 @@ func (s *service) takeIn(p *pass, want int) {
 		case t != nil && t.waits():
 			s.takeOver(p, t, o)
 		case t == nil && len(s.tasks) < want:
-			if t = newTask(o.Slot); s.takeOver(p, t, o) {
+			if t = s.newTask(o.Slot, o.Node); s.takeOver(p, t, o) {
 				s.tasks = append(s.tasks, t)
 			}
 		}
@@ -99,6 +99,9 @@ func (s *service) lastWaiting() *task {
 // waits tells whether the task may have its place taken by one that runs: it has not run yet, is to be placed anew, or
 // is merely believed to run on a node of which nothing is known. One that ended is for its node to restart.
 func (t *task) waits() bool {
+	if t.Ended != "" {
+		return false
+	}
 	if t.rank == departing || t.failing || t.node != nil && (t.node.Leaving || t.node.Condition == Unknown) {
 		return true
 	}
@@ -111,20 +114,20 @@ func (t *task) waits() bool {
 
 // takeOver makes of a planned task the orphan, if the orphan's node has room for it and has not failed the slot.
 func (s *service) takeOver(p *pass, t *task, o Reported) bool {
-	n, old, avoid := p.byID[o.Node], t.node, s.avoided(t)
+	n, old, avoid := p.byID[o.Node], t.node, t.avoidedBy(s.present)
 	if _, avoided := slices.BinarySearch(avoid, n.ID); avoided {
 		return false
 	}
 	if old != nil {
 		s.release(t)
 	}
-	if s.room(n) != fits {
+	if s.room(s.present, n) != fits {
 		if old != nil {
 			s.assign(t, old)
 		}
 		return false
 	}
-	if t.failing && old != n {
+	if t.failing && old != n && t.SpecVersion == o.SpecVersion {
 		avoid = withNode(avoid, old.ID)
 	}
 	s.abandon(t)
@@ -133,7 +136,7 @@ func (s *service) takeOver(p *pass, t *task, o Reported) bool {
 		ID: o.ID, Slot: o.Slot, Node: n.ID, SpecVersion: o.SpecVersion, Avoid: avoid,
 		Attempt: attemptOf(o.ID, s.ID, o.Slot, n.ID, s.retired),
 	}
-	t.rank, t.failing = running, false
+	t.rank, t.failing, t.edition = running, false, s.present
 	s.assign(t, n)
 	return true
 }

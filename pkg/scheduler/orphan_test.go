@@ -21,7 +21,7 @@ func TestTakenInTaskLeavesNoIDBehind(t *testing.T) {
 			}}},
 		}
 		orphan := taskID("id", 1, "n2", attempt)
-		in.Status = map[string]Reported{orphan: {"n2", cluster.TaskStatus{ID: orphan, ServiceID: "id", Slot: 1, SpecVersion: 1, State: cluster.Running}}}
+		in.Status = map[string]Reported{orphan: {Node: "n2", TaskStatus: cluster.TaskStatus{ID: orphan, ServiceID: "id", Slot: 1, SpecVersion: 1, State: cluster.Running}}}
 		in = apply(in, Decide(in))
 		if got := in.Plans["web"].Tasks[0]; got.ID != orphan || got.Node != "n2" {
 			t.Fatalf("attempt %d: the plan has %+v", attempt, got)
@@ -45,7 +45,7 @@ func TestFreshIDIsNoneInUse(t *testing.T) {
 	in := Input{
 		Services: []cluster.Service{{ID: "id", SpecVersion: 2, Spec: cluster.Spec{Name: "web", Mode: cluster.Replicated, Replicas: 1}}},
 		Nodes:    []Node{{NodeFacts: cluster.NodeFacts{ID: "n1"}, Availability: cluster.Active, Condition: cluster.Ready}},
-		Status:   map[string]Reported{taken: {"n1", cluster.TaskStatus{ServiceID: "id", Slot: 1, SpecVersion: 1, State: cluster.Running}}},
+		Status:   map[string]Reported{taken: {Node: "n1", TaskStatus: cluster.TaskStatus{ServiceID: "id", Slot: 1, SpecVersion: 1, State: cluster.Running}}},
 	}
 	if got := Decide(in).Plans["web"].Tasks[0]; got.ID == taken || got.Attempt != 2 {
 		t.Errorf("placed as %+v", got)

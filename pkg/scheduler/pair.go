@@ -9,18 +9,25 @@ package scheduler
 //   - The new one's node goes away or must be left: the old one serves on, and another new one is placed if the old
 //     one is to leave.
 //   - The new one keeps failing: see move.go.
+//   - It is an update's, and the update is given up: the old one serves on. See update.go.
 
 // moving tells whether the task's replacement is on its way.
 func (t *task) moving() bool { return t.next != nil && t.next.node != nil }
 
-// adoptSlot keeps of the tasks in one slot, the best first, the one that holds it and one that replaces it.
+// adoptSlot takes over the tasks in one slot, the best first.
 func (s *service) adoptSlot(found []*task) {
-	if found[0].Slot < 1 {
-		for _, t := range found {
-			s.drop(t)
-		}
+	if found[0].Slot >= 1 {
+		s.adoptPlace(found)
 		return
 	}
+	for _, t := range found {
+		s.drop(t)
+	}
+}
+
+// adoptPlace keeps of the tasks in one slot, or of those of a global service on one node, the one that holds it and
+// one that replaces it.
+func (s *service) adoptPlace(found []*task) {
 	holder := found[0]
 	if holder.rank < departing {
 		// One that does not serve yet is no reason to give up the one that it replaces, which did a moment ago.
@@ -47,22 +54,26 @@ func (s *service) adoptSlot(found []*task) {
 // canReplace tells whether a task goes on as the replacement of the one that holds its slot. Where its node is gone
 // or to be left, only what is known of it goes on, for the one that is placed in its stead.
 func (s *service) canReplace(t, holder *task) bool {
-	if t.Replaces != holder.ID || t.ID == holder.ID || holder.node == nil {
+	if t.Replaces != holder.ID || t.ID == holder.ID || holder.node == nil || s.job() {
 		return false
 	}
-	if t.node != nil && (t.node.Leaving || t.rank >= departing || t.node == holder.node) {
+	if t.Ended != "" {
+		return t.SpecVersion != holder.SpecVersion // the old one serves on, and this one says that an update has tried
+	}
+	// On one node only two that are made differently are worth more than one.
+	if t.node != nil && (t.node.Leaving || t.rank >= departing || t.node == holder.node && t.SpecVersion == holder.SpecVersion) {
 		s.unplace(t)
 	}
 	return t.node != nil || holder.rank == departing
 }
 
 // replace places the new task of a move; the old one serves on.
-func (s *service) replace(p *pass, t *task, n *node, avoid []string) {
+func (s *service) replace(p *pass, t *task, n *node, e *edition, avoid []string) {
 	if t.next == nil {
 		t.next = &task{Task: t.Task}
 	}
 	t.next.Replaces = t.ID
-	s.settle(p, t.next, n)
+	s.settle(p, t.next, n, e)
 	t.next.Avoid = avoid
 }
 

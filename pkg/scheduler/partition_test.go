@@ -70,7 +70,7 @@ func (w *world) step(s *side) {
 		if condition == cluster.Ready {
 			for _, c := range w.containers {
 				if c.node == n {
-					in.Status[c.ID] = Reported{n, c.TaskStatus}
+					in.Status[c.ID] = Reported{Node: n, TaskStatus: c.TaskStatus}
 				}
 			}
 		}

@@ -15,8 +15,9 @@ type pass struct {
 	frozen   []*service // whose plans stay as they are
 	status   map[string]Reported
 	minority bool
-	matched  int  // reports of tasks that are planned
-	freed    bool // a task was taken off a node, whose room others may need
+	matched  int      // reports of tasks that are planned
+	freed    bool     // a task was taken off a node, whose room others may need
+	back     []string // services to roll back, by name
 }
 
 // node is a node and what is planned on it.
@@ -27,6 +28,11 @@ type node struct {
 	tasks     int // of all services
 	reserved  cluster.Amount
 	hostPorts map[hostPort]int // number of tasks that need each
+}
+
+// stays tells whether the node is there and goes on with what it has.
+func (n *node) stays() bool {
+	return n.Condition == cluster.Ready && !n.Leaving && n.Availability != cluster.Drain
 }
 
 type hostPort struct {
@@ -42,21 +48,32 @@ type service struct {
 	tasks   []*task // one a slot; a replacement hangs on the task that it replaces
 	perNode []int   // number of tasks, replacements included, by node.index
 	spread  []level
-	able    []*node // see candidates
+	present *edition
+	past    []*edition // as far as they were needed
 	orphans []Reported
+	rollout
+	rerun map[place]string // see dropEarlierRuns
 }
 
-func (s *service) global() bool { return s.Spec.Mode == cluster.Global }
+// global tells whether every node has one task of the service.
+func (s *service) global() bool { return s.Spec.Mode.PerNode() }
+
+func (s *service) job() bool { return s.Spec.Mode.Job() }
 
 // task is a task of the plan in the making. Task.Node and node differ only until the task is placed anew or
 // given up as pending.
 type task struct {
 	cluster.Task
 	node    *node
+	edition *edition
 	rank    rank
 	failing bool  // see service.failing
 	next    *task // takes over as soon as it runs
+	tried   bool  // an update has had its try here, and the slot has something else to do in this pass
 }
+
+// serves tells whether requests are lost without the task.
+func (t *task) serves() bool { return t.rank >= departing && t.Ended == "" }
 
 func newPass(in Input) *pass {
 	p := &pass{byID: make(map[string]*node, len(in.Nodes)), status: in.Status, minority: in.Minority}
@@ -72,7 +89,7 @@ func newPass(in Input) *pass {
 	}
 	for _, s := range in.Services {
 		s := &service{
-			Service: s, hash: hashString(s.ID),
+			Service: s, hash: hashString(s.ID), present: newEdition(s.SpecVersion, s.Spec),
 			perNode: make([]int, len(p.nodes)), spread: spreadLevels(s.Spec.Placement.Spread, p.nodes),
 		}
 		if in.Minority && s.Spec.OnPartition == cluster.StopOnPartition {
@@ -89,14 +106,12 @@ func newPass(in Input) *pass {
 func (s *service) assign(t *task, n *node) {
 	t.node = n
 	n.tasks++
-	n.reserved = n.reserved.Add(s.Spec.Resources.Reservations)
-	for _, port := range s.Spec.Ports {
-		if port.Mode == cluster.PortHost {
-			if n.hostPorts == nil {
-				n.hostPorts = map[hostPort]int{}
-			}
-			n.hostPorts[hostPort{port.Published, port.Protocol}]++
+	n.reserved = n.reserved.Add(t.edition.needs)
+	for _, port := range t.edition.hostPorts {
+		if n.hostPorts == nil {
+			n.hostPorts = map[hostPort]int{}
 		}
+		n.hostPorts[port]++
 	}
 	s.perNode[n.index]++
 	for i := range s.spread {
@@ -109,12 +124,10 @@ func (s *service) release(t *task) {
 	n := t.node
 	t.node = nil
 	n.tasks--
-	r := s.Spec.Resources.Reservations
+	r := t.edition.needs
 	n.reserved = n.reserved.Add(cluster.Amount{MemoryBytes: -r.MemoryBytes, NanoCPUs: -r.NanoCPUs})
-	for _, port := range s.Spec.Ports {
-		if port.Mode == cluster.PortHost {
-			n.hostPorts[hostPort{port.Published, port.Protocol}]--
-		}
+	for _, port := range t.edition.hostPorts {
+		n.hostPorts[port]--
 	}
 	s.perNode[n.index]--
 	for i := range s.spread {

@@ -13,48 +13,70 @@ func (s *service) place(p *pass) {
 		s.placeGlobal(p)
 		return
 	}
-	full := false
+	s.present.full = false
+	for _, e := range s.past {
+		e.full = false
+	}
 	for _, t := range s.tasks {
-		if t.node != nil && t.rank != departing && !t.node.Leaving || t.moving() {
+		if t.Ended != "" || t.node != nil && t.rank != departing && !t.node.Leaving || t.moving() {
 			continue
 		}
-		avoid := s.avoided(t)
+		if t.next != nil && t.next.Ended != "" {
+			// It had its try. Now the old one has to move, and that is more urgent than another try.
+			s.abandon(t)
+			t.tried = true
+		}
+		from := t
 		if t.next != nil {
-			avoid = s.avoided(t.next)
+			from = t.next
 		}
-		var n *node
-		if !full {
-			// The filters do not depend on the slot: what does not fit now, fits for no other slot either.
-			n = s.bestWithout(p, t, avoid)
-			full = n == nil
-		}
+		n, e := s.choose(p, t, from)
 		switch {
 		case n == nil:
 			s.unfit(p, t)
 		case t.rank == departing:
-			s.replace(p, t, n, avoid)
+			s.replace(p, t, n, e, from.avoidedBy(e))
 		default:
+			avoid := from.avoidedBy(e)
 			s.abandon(t)
 			if t.node != nil {
 				s.release(t)
 			}
-			s.settle(p, t, n)
+			s.settle(p, t, n, e)
 			t.Avoid = avoid
 		}
 	}
 }
 
+// choose returns where the slot of t goes, and made from what. Where it is the slot's turn in an update, that is the
+// present spec; but rather what it was than nothing.
+func (s *service) choose(p *pass, t, from *task) (*node, *edition) {
+	own := s.own(from)
+	if s.turnsNow(from) && !t.tried {
+		if n := s.bestWithout(p, t, s.present, from.avoidedBy(s.present)); n != nil {
+			s.underWay++
+			return n, s.present
+		}
+	}
+	return s.bestWithout(p, t, own, from.avoidedBy(own)), own
+}
+
 // bestWithout returns the best node for a task as if it had left its own already. That one never fits: it is the
 // reason for leaving.
-func (s *service) bestWithout(p *pass, t *task, avoid []string) *node {
+func (s *service) bestWithout(p *pass, t *task, e *edition, avoid []string) *node {
+	if e.full {
+		return nil
+	}
 	old := t.node
 	if old != nil {
 		s.release(t)
 	}
-	n, _ := s.best(p, t.Slot, avoid)
+	n, _ := s.best(p, t.Slot, e, avoid)
 	if old != nil {
 		s.assign(t, old)
 	}
+	// The filters do not depend on the slot: what does not fit now, fits for no other slot either.
+	e.full = n == nil
 	return n
 }
 
@@ -70,41 +92,56 @@ func (s *service) unfit(p *pass, t *task) {
 
 // placeGlobal gives a task to every node that fits and has none.
 func (s *service) placeGlobal(p *pass) {
-	for _, n := range s.candidates(p) {
-		if s.perNode[n.index] == 0 && s.room(n) == fits {
-			t := newTask(0)
-			s.settle(p, t, n)
-			s.tasks = append(s.tasks, t)
+	for _, n := range s.candidates(p, s.present) {
+		if s.perNode[n.index] > 0 || s.room(s.present, n) != fits || s.taskOn(n.ID) != nil {
+			continue
 		}
+		t := s.newTask(0, n.ID)
+		s.settle(p, t, n, s.present)
+		s.tasks = append(s.tasks, t)
 	}
 }
 
-// settle makes a task of the present spec on the node. The attempt is above every one that the service has
+// settle makes a task of the edition on the node. The attempt is above every one that the service has
 // used up, so the task's ID is one that no container of the service has had; and should another leader have used
 // up more, it is still none that a node has now.
-func (s *service) settle(p *pass, t *task, n *node) {
+func (s *service) settle(p *pass, t *task, n *node, e *edition) {
+	follows := s.follows(p, t)
+	t.edition = e
 	s.assign(t, n)
 	t.rank, t.failing = unstarted, false
-	attempt := max(t.Attempt, s.retired) + 1
+	attempt := max(t.Attempt, s.retired, s.update.Base) + 1
 	id := taskID(s.ID, t.Slot, n.ID, attempt)
 	for _, taken := p.status[id]; taken; _, taken = p.status[id] {
 		attempt++
 		id = taskID(s.ID, t.Slot, n.ID, attempt)
 	}
 	t.Task = cluster.Task{
-		ID: id, Slot: t.Slot, Node: n.ID, SpecVersion: s.SpecVersion, Attempt: attempt, Replaces: t.Replaces,
+		ID: id, Slot: t.Slot, Node: n.ID, SpecVersion: e.version, Attempt: attempt, Replaces: t.Replaces, Follows: follows,
 	}
 }
 
+// follows is the task that must have ended before the one starts that is placed in the stead of t: the one that t had
+// to wait for and that is still there, or, of a job, whose work is not done twice at a time, t itself.
+func (s *service) follows(p *pass, t *task) string {
+	if _, there := p.status[t.Follows]; there {
+		return t.Follows
+	}
+	if _, there := p.status[t.ID]; there && s.job() {
+		return t.ID
+	}
+	return ""
+}
+
 // best returns the node that a slot should go to, nil where none fits, and whether it is not one to avoid.
-func (s *service) best(p *pass, slot int, avoid []string) (n *node, fresh bool) {
+func (s *service) best(p *pass, slot int, e *edition, avoid []string) (n *node, fresh bool) {
 	var best candidate
-	for _, n := range s.candidates(p) {
-		if s.room(n) != fits {
+	for _, n := range s.candidates(p, e) {
+		if s.room(e, n) != fits {
 			continue
 		}
 		_, avoided := slices.BinarySearch(avoid, n.ID)
-		c := candidate{node: n, avoided: avoided, share: s.share(n)}
+		c := candidate{node: n, avoided: avoided, share: s.share(e, n)}
 		if best.node == nil || s.compare(slot, c, best) < 0 {
 			best = c
 		}
@@ -112,9 +149,10 @@ func (s *service) best(p *pass, slot int, avoid []string) (n *node, fresh bool) 
 	return best.node, !best.avoided
 }
 
-// avoided lists the nodes that failed this slot with the present spec; a new spec starts without prejudice.
-func (s *service) avoided(t *task) []string {
-	if t.SpecVersion != s.SpecVersion {
+// avoidedBy lists the nodes that failed this slot with that version of the spec; another one starts without
+// prejudice.
+func (t *task) avoidedBy(e *edition) []string {
+	if t.SpecVersion != e.version {
 		return nil
 	}
 	return t.Avoid
@@ -154,10 +192,10 @@ func (s *service) compare(slot int, a, b candidate) int {
 	return cmp.Or(cmp.Compare(affinity(s, slot, b.node), affinity(s, slot, a.node)), cmp.Compare(a.ID, b.ID))
 }
 
-// share is the part of the node that would be reserved with one more task of the service: of memory or of
+// share is the part of the node that would be reserved with one more task of the edition: of memory or of
 // CPU, whichever is scarcer. Counting the new task in prefers the larger of two empty nodes.
-func (s *service) share(n *node) float64 {
-	return shareOf(n.reserved.Add(s.Spec.Resources.Reservations), n.Capacity)
+func (s *service) share(e *edition, n *node) float64 {
+	return shareOf(n.reserved.Add(e.needs), n.Capacity)
 }
 
 // shareOf is the part of the scarcer resource. A division of two floats is rounded alike on every processor; a sum

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
@@ -56,9 +57,13 @@ func disturb(r *rand.Rand, in Input) Input {
 		if r.IntN(4) == 0 {
 			s.Spec.OnPartition = cluster.StopOnPartition
 		}
-		if i == 0 {
-			s.Spec.Mode, s.Spec.Replicas, s.Spec.Placement.MaxPerNode = cluster.Global, 0, 0
+		switch {
+		case i == 0:
+			s.Spec.Mode, s.Spec.Replicas, s.Spec.Placement.MaxPerNode = pick(r, []cluster.Mode{cluster.Global, cluster.Global, cluster.GlobalJob}), 0, 0
+		case r.IntN(6) == 0:
+			s.Spec.Mode, s.Spec.MaxConcurrent = cluster.ReplicatedJob, r.IntN(4)
 		}
+		s = revise(r, s)
 		next.Services = append(next.Services, s)
 	}
 	ready := map[string]bool{}
@@ -70,9 +75,12 @@ func disturb(r *rand.Rand, in Input) Input {
 		plan.Tasks = damage(r, plan.Tasks)
 		next.Plans[name] = plan
 		for _, task := range plan.Tasks {
-			states := []cluster.State{cluster.Running, cluster.Running, cluster.Running, cluster.Starting, cluster.Failed, cluster.Rejected}
+			states := []cluster.State{cluster.Running, cluster.Running, cluster.Running, cluster.Starting, cluster.Failed, cluster.Rejected, cluster.Unhealthy, cluster.Complete}
 			if ready[task.Node] && r.IntN(8) > 0 {
-				next.Status[task.ID] = Reported{task.Node, cluster.TaskStatus{State: pick(r, states), Restarts: r.IntN(8)}}
+				next.Status[task.ID] = Reported{Node: task.Node, TaskStatus: cluster.TaskStatus{
+					ServiceID: plan.ServiceID, Slot: task.Slot, SpecVersion: task.SpecVersion,
+					State: pick(r, states), Restarts: max(0, r.IntN(16)-8), Final: r.IntN(4) == 0,
+				}, For: time.Duration(r.IntN(20)) * time.Second, Ran: time.Duration(max(0, r.IntN(20)-10)) * time.Second}
 			}
 		}
 	}
@@ -82,13 +90,37 @@ func disturb(r *rand.Rand, in Input) Input {
 			if !ready[node] {
 				continue
 			}
-			next.Status[taskID(s.ID, slot, node, attempt)] = Reported{node, cluster.TaskStatus{
+			next.Status[taskID(s.ID, slot, node, attempt)] = Reported{Node: node, TaskStatus: cluster.TaskStatus{
 				ServiceID: s.ID, Slot: slot, SpecVersion: uint64(1 + r.IntN(2)), State: cluster.Running,
 			}}
 		}
 	}
 	next.Minority = r.IntN(6) == 0
 	return next
+}
+
+// revise gives the service a past and a way to be updated.
+func revise(r *rand.Rand, s cluster.Service) cluster.Service {
+	s.Spec.Restart.MaxAttempts = max(0, r.IntN(6)-4)
+	s.Spec.Update = cluster.UpdateConfig{
+		Parallelism:     r.IntN(4),
+		Delay:           pick(r, []time.Duration{0, 10 * time.Second}),
+		Monitor:         pick(r, []time.Duration{0, 5 * time.Second}),
+		MaxFailureRatio: pick(r, []float64{0, 0, 0.5}),
+		FailureAction:   pick(r, []cluster.FailureAction{cluster.OnFailurePause, cluster.OnFailureContinue, cluster.OnFailureRollback}),
+		Order:           pick(r, []cluster.Order{cluster.OrderAuto, cluster.StartFirst, cluster.StopFirst}),
+	}
+	s.Spec.Rollback = s.Spec.Update
+	if s.Spec.Rollback.FailureAction == cluster.OnFailureRollback {
+		s.Spec.Rollback.FailureAction = cluster.OnFailurePause
+	}
+	s.Generation, s.RollingBack = uint64(r.IntN(10)/8), r.IntN(4) == 0
+	if r.IntN(4) > 0 {
+		before := s.Spec
+		before.Resources.Reservations.MemoryBytes = int64(r.IntN(3)) << 28
+		s.Past = []cluster.Revision{{Spec: before, SpecVersion: 3 - s.SpecVersion, Failed: r.IntN(3) == 0}}
+	}
+	return s
 }
 
 // damage makes of a plan what another leader, or a bug, could have left.

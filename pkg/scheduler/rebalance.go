@@ -18,7 +18,7 @@ import (
 func (p *pass) rebalance() {
 	for _, s := range p.services {
 		for _, t := range s.tasks {
-			if t.next != nil && t.rank != departing {
+			if t.next != nil && t.rank != departing && t.next.SpecVersion == t.SpecVersion {
 				return // one such move is under way
 			}
 		}
@@ -28,7 +28,7 @@ func (p *pass) rebalance() {
 			continue
 		}
 		if t, n := s.politeMove(p); t != nil {
-			s.replace(p, t, n, s.avoided(t))
+			s.replace(p, t, n, s.present, t.Avoid)
 			return
 		}
 	}
@@ -37,7 +37,7 @@ func (p *pass) rebalance() {
 // mayRebalance tells whether the service is one whose tasks may move for no need of their own: nothing ties them to
 // their nodes, all of them serve, and none is being replaced.
 func (s *service) mayRebalance() bool {
-	if s.global() || s.Spec.Placement.Strategy == cluster.Binpack {
+	if s.global() || s.job() || s.rolls() || s.Spec.Placement.Strategy == cluster.Binpack {
 		return false
 	}
 	for _, m := range s.Spec.Container.Mounts {
@@ -74,8 +74,8 @@ func (s *service) politeMove(p *pass) (*task, *node) {
 		return nil, nil
 	}
 	var best polite
-	for _, to := range s.candidates(p) {
-		if !to.Settled || s.room(to) != fits || s.failedOn(to) {
+	for _, to := range s.candidates(p, s.present) {
+		if !to.Settled || s.room(s.present, to) != fits || s.failedOn(to) {
 			continue
 		}
 		for _, t := range s.tasks {
@@ -95,7 +95,7 @@ func (s *service) politeMove(p *pass) (*task, *node) {
 // even tells whether, by the numbers alone, no task of the service can move. It is what nearly every pass ends with.
 func (s *service) even(p *pass) bool {
 	least, lightest, most, heaviest := len(s.tasks), 0, 0, 0
-	for i, to := range s.candidates(p) {
+	for i, to := range s.candidates(p, s.present) {
 		if i == 0 || to.tasks < lightest {
 			lightest = to.tasks
 		}
@@ -124,7 +124,7 @@ func (s *service) evensOut(m polite) bool {
 		}
 	}
 	// The service is as even after as before, so the move is for the nodes' load, and must not fill up a small node.
-	return m.gap > 1 || s.share(m.to) <= shareOf(from.reserved, from.Capacity)
+	return m.gap > 1 || s.share(s.present, m.to) <= shareOf(from.reserved, from.Capacity)
 }
 
 // failedOn tells whether the node has failed any task of the service. A move that is not needed is not tried there.

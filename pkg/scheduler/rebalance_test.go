@@ -14,7 +14,7 @@ func allRun(in Input) Input {
 	in.Status = map[string]Reported{}
 	for _, plan := range in.Plans {
 		for _, t := range plan.Tasks {
-			in.Status[t.ID] = Reported{t.Node, cluster.TaskStatus{
+			in.Status[t.ID] = Reported{Node: t.Node, TaskStatus: cluster.TaskStatus{
 				ID: t.ID, ServiceID: plan.ServiceID, Slot: t.Slot, SpecVersion: t.SpecVersion, State: cluster.Running,
 			}}
 		}

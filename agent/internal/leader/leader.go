@@ -43,6 +43,10 @@ type Leader struct {
 	started time.Time
 	seen    map[string]bool      // nodes that were ready at some time since the start
 	since   map[string]time.Time // when each node that is ready became so, by this node's own monotonic clock
+	tasks   map[string]watched   // by ID
+	passes  uint64
+	again   *time.Timer // wakes the loop
+	ticked  loop.Trigger
 	led     bool
 	purged  time.Time // when tombstones were dropped last
 }
@@ -50,21 +54,29 @@ type Leader struct {
 // New returns the loop; the boot grace begins now.
 func New(cfg Config) *Leader {
 	now := time.Now()
-	return &Leader{cfg: cfg, started: now, purged: now, seen: map[string]bool{}, since: map[string]time.Time{}}
+	l := &Leader{
+		cfg: cfg, started: now, purged: now, seen: map[string]bool{}, since: map[string]time.Time{}, tasks: map[string]watched{},
+		ticked: loop.NewTrigger(),
+	}
+	l.again = time.AfterFunc(time.Hour, l.ticked.Set)
+	l.again.Stop()
+	return l
 }
 
 // Run places work until ctx ends.
 func (l *Leader) Run(ctx context.Context) error {
 	dirty, cancel := l.cfg.Store.Watch(nil)
 	defer cancel()
+	defer l.again.Stop()
 	return loop.Loop{
-		Name: "leader", Wake: []<-chan struct{}{dirty, l.cfg.Members}, Resync: 5 * time.Second, Pass: l.pass, Watchdog: l.cfg.Watchdog, Log: l.cfg.Log,
+		Name: "leader", Wake: []<-chan struct{}{dirty, l.cfg.Members, l.ticked}, Resync: 5 * time.Second, Pass: l.pass, Watchdog: l.cfg.Watchdog, Log: l.cfg.Log,
 	}.Run(ctx)
 }
 
 func (l *Leader) pass(context.Context) error {
 	v := l.cfg.View()
 	l.look(v.Members)
+	l.watch(v.Reports)
 	if leads := v.Leader == v.Self; leads != l.led {
 		l.led = leads
 		l.cfg.Log.Info("leadership", "leads", leads)
@@ -93,6 +105,11 @@ func (l *Leader) pass(context.Context) error {
 			keys = append(keys, cluster.PlanKey(name))
 		}
 	}
+	for _, name := range out.Rollback {
+		written, err := l.rollBack(v, name)
+		keys, errs = append(keys, written...), append(errs, err)
+	}
+	l.lookAgain(v, out.Plans)
 	if len(keys) > 0 {
 		errs = append(errs, l.cfg.Publish(keys...))
 	}
@@ -154,7 +171,7 @@ func (l *Leader) input(v view.View) scheduler.Input {
 			Condition:    m.Condition,
 		}
 		switch {
-		case m.Condition == cluster.Ready && !reported:
+		case m.Condition == cluster.Ready && (!reported || m.Unheard):
 			n.Condition = scheduler.Unknown
 		case m.Condition == cluster.Down && booting && !l.seen[m.ID]:
 			n.Condition = scheduler.Unknown
@@ -164,7 +181,7 @@ func (l *Leader) input(v view.View) scheduler.Input {
 			n.Leaving = report.Leaving
 			n.Settled = time.Since(l.since[m.ID]) >= settleTime
 			for _, s := range report.Tasks {
-				in.Status[s.ID] = scheduler.Reported{Node: m.ID, TaskStatus: s}
+				in.Status[s.ID] = l.reported(m.ID, s)
 			}
 		}
 		in.Nodes = append(in.Nodes, n)

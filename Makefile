@@ -40,6 +40,7 @@ cross: ## the program for every kind of Pi, and for a PC
 	GO='$(GO)' LDFLAGS='$(LDFLAGS)' cross/build.sh
 
 bench: setup build greeter cross ## figures beside their targets; writes bench.json
+	testdata/proxies.sh build/proxies
 	$(GO) run ./agent/e2e/bench -o bench.json
 
 lint: ## formatting, vet, staticcheck

@@ -29,6 +29,7 @@ var sections = []section{
 	{"replace", 3, 5 * time.Minute, measureReplacement},
 	{"scale", 3, 10 * time.Minute, measureScale},
 	{"traffic", 3, 5 * time.Minute, measureTraffic},
+	{"ingress", 3, 20 * time.Minute, measureIngress},
 	{"powercut", 3, 15 * time.Minute, measurePowerCut},
 	{"powercut", 5, 15 * time.Minute, measurePowerCut},
 }
@@ -55,7 +56,7 @@ func main() {
 func run(ctx context.Context) error {
 	out := flag.String("o", "bench.json", "write the figures to `FILE`")
 	build := flag.String("build", "build", "`directory` of the built programs and the greeter image")
-	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, detection, idle, replace, scale, traffic, powercut")
+	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, detection, rules, conntrack, idle, replace, scale, traffic, ingress, powercut")
 	lossy := flag.Duration("lossy", time.Minute, "`how long` bare members lose packets to find out whether one is taken for dead")
 	flag.Parse()
 	wanted := func(name string) bool {
@@ -73,6 +74,20 @@ func run(ctx context.Context) error {
 		found, err := measureDetection(ctx, *lossy)
 		if err != nil {
 			return fmt.Errorf("detection: %w", err)
+		}
+		all = append(all, found...)
+	}
+	for _, part := range []struct {
+		name    string
+		limit   time.Duration
+		measure func(context.Context) ([]figure, error)
+	}{{"rules", 10 * time.Minute, measureRules}, {"conntrack", 5 * time.Minute, measureConntrack}} {
+		if !wanted(part.name) {
+			continue
+		}
+		found, err := judged(ctx, part.name, part.limit, part.measure)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 		all = append(all, found...)
 	}
@@ -129,13 +144,22 @@ func measureLab(ctx context.Context, build string, nodes int, wanted func(string
 	return all, nil
 }
 
-// measure runs one section and notes with its figures whether the machine was quiet enough to judge by them.
+// measure runs one section on the lab, and leaves it empty.
 func (s *shelf) measure(ctx context.Context, part section) ([]figure, error) {
-	ctx, cancel := context.WithTimeout(ctx, part.limit)
+	found, err := judged(ctx, part.name, part.limit, func(ctx context.Context) ([]figure, error) { return part.measure(ctx, s) })
+	if err != nil {
+		return nil, err
+	}
+	return found, s.clear(ctx)
+}
+
+// judged runs one section and notes with its figures whether the machine was quiet enough to judge by them.
+func judged(ctx context.Context, name string, limit time.Duration, measure func(context.Context) ([]figure, error)) ([]figure, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	progress("%s", part.name)
+	progress("%s", name)
 	before := freeShare()
-	found, err := part.measure(ctx, s)
+	found, err := measure(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +174,7 @@ func (s *shelf) measure(ctx context.Context, part section) ([]figure, error) {
 			found[i].Note = join(found[i].Note, fmt.Sprintf("machine busy, %.0f %% of it free", 100*free))
 		}
 	}
-	return found, s.clear(ctx)
+	return found, nil
 }
 
 func progress(format string, args ...any) {

@@ -25,6 +25,8 @@ type shelf struct {
 	lab   *lab.Lab
 	nodes int    // how many Pis there are
 	image string // path of the greeter's archive
+	// proxies is the directory of the programs that a published port is compared with.
+	proxies string
 }
 
 func newShelf(ctx context.Context, build, token string, nodes int) (*shelf, error) {
@@ -34,7 +36,7 @@ func newShelf(ctx context.Context, build, token string, nodes int) (*shelf, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &shelf{lab: l, nodes: nodes, image: filepath.Join(build, "greeter.tar")}
+	s := &shelf{lab: l, nodes: nodes, image: filepath.Join(build, "greeter.tar"), proxies: filepath.Join(build, "proxies")}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

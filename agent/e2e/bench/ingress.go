@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/piswarm/piswarm/pkg/lab"
+)
+
+// ingressRounds is how often each way is measured, in turn with the others.
+const ingressRounds = 5
+
+// way is how the laptop's requests get to the one task.
+type way struct {
+	name string
+	url  string
+	goes []outcome
+}
+
+// measureIngress asks one task in every way, once by the node that it runs on and once by another one: by the published
+// port, straight to its address, and through a proxy of each kind on the node that is asked. It does so on kept
+// connections, on new ones, and with the classic tool.
+func measureIngress(ctx context.Context, s *shelf) (all []figure, err error) {
+	if err := s.create(ctx, "pi1", "greeters", published, 1); err != nil {
+		return nil, err
+	}
+	tasks, err := s.tasks(ctx, "pi1", "greeters")
+	if err != nil {
+		return nil, err
+	}
+	task := tasks[0]
+	names := s.names()
+	other := names[(slices.Index(names, task.Node)+1)%len(names)]
+	for _, place := range []struct{ node, name string }{{task.Node, "task there"}, {other, "task elsewhere"}} {
+		found, err := s.comparePlace(ctx, place.node, place.name, task.Address)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// comparePlace measures every way by one node.
+func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all []figure, err error) {
+	unlock, err := s.openStraight(ctx, node, task)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if lockErr := unlock(); err == nil {
+			err = lockErr
+		}
+	}()
+	stop, err := s.startProxies(ctx, node, task)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	for _, l := range []load{keepAlive, newEach, classic} {
+		ways := []way{
+			{name: "port", url: fmt.Sprintf("http://%s:%d/", node, published)},
+			{name: "straight", url: fmt.Sprintf("http://%s:5000/", task)},
+			{name: "docker-proxy", url: fmt.Sprintf("http://%s:%d/", node, dockerProxyPort)},
+			{name: "nginx", url: fmt.Sprintf("http://%s:%d/", node, nginxPort)},
+		}
+		for round := range ingressRounds {
+			for i := range ways {
+				w := &ways[(i+round)%len(ways)]
+				r, err := l.measure(func(argv ...string) (string, error) { return s.on(ctx, lab.LaptopName, argv...) }, w.url)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", w.name, err)
+				}
+				w.goes = append(w.goes, r)
+			}
+		}
+		title := l.name + ", " + place + ": "
+		var rates []figure
+		said := title
+		for _, w := range ways {
+			f := rateFigure(title+w.name, w.goes)
+			said += fmt.Sprintf("%s %.0f/s ", w.name, f.Value)
+			rates = append(rates, f)
+		}
+		progress("%s", strings.TrimSpace(said))
+		all = append(all, rates...)
+		for i, least := range []float64{1: 0.9, 2: 1.5, 3: 1.5} {
+			if i > 0 {
+				all = append(all, ratioFigure(title+"port, by "+ways[i].name, least, rates[0], rates[i]))
+			}
+		}
+	}
+	return all, nil
+}
+
+// openStraight gives the laptop a route over a node to a task's own address, and leave to use it: otherwise a published
+// port is the only way. It returns what takes the leave back.
+func (s *shelf) openStraight(ctx context.Context, node, task string) (unlock func() error, err error) {
+	hosts := s.lab.List()
+	i := slices.IndexFunc(hosts, func(h lab.Host) bool { return h.Name == node })
+	if _, err := s.on(ctx, lab.LaptopName, "ip", "route", "replace", task, "via", hosts[i].Address); err != nil {
+		return nil, err
+	}
+	leave := []string{"FORWARD", "-d", task, "-m", "conntrack", "--ctorigdst", task, "-j", "ACCEPT"}
+	if _, err := s.on(ctx, node, append([]string{"iptables", "-w", "-I"}, leave...)...); err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := s.on(ctx, node, append([]string{"iptables", "-w", "-D"}, leave...)...)
+		return err
+	}, nil
+}

@@ -78,6 +78,9 @@ type daemon struct {
 
 func (d *daemon) socket() string { return filepath.Join(d.dir, "containerd.sock") }
 
+// tmp is where it makes temporary files, which on a node is on the SD card.
+func (d *daemon) tmp() string { return filepath.Join(d.dir, "tmp") }
+
 func startDaemon(dir string) (*daemon, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
@@ -108,6 +111,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 	defer log.Close()
 	d.cmd = exec.Command("containerd", "--config", path)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
+	// As on a node, see systemd/containerd.service.d.
+	if err := os.MkdirAll(d.tmp(), 0o700); err != nil {
+		return err
+	}
+	d.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+d.dir, "TMPDIR="+d.tmp())
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -53,6 +54,7 @@ func programImage(t *testing.T, platform v1.Platform, mark string) v1.Image {
 	config := &v1.ConfigFile{OS: platform.OS, Architecture: platform.Architecture, Variant: platform.Variant, Config: v1.Config{
 		Entrypoint: []string{"/program"}, Cmd: []string{"sleep"}, Env: []string{"FROM=image", "BOTH=image"},
 		WorkingDir: "/tmp", StopSignal: "SIGUSR1",
+		Healthcheck: &v1.HealthConfig{Test: []string{"CMD", "/program", "exit", "0"}, Interval: 7 * time.Second, Retries: 2},
 	}}
 	old, err := image.ConfigFile()
 	if err != nil {

@@ -5,6 +5,7 @@ package containerstest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -22,15 +23,19 @@ type Runtime interface {
 	Events(ctx context.Context) <-chan containers.Event
 	Pull(ctx context.Context, request containers.PullRequest) error
 	Has(ctx context.Context, digest string) bool
+	Exec(ctx context.Context, id string, argv []string, limit time.Duration) (containers.Ended, error)
+	ImageHealth(ctx context.Context, digest string) (cluster.Health, error)
 }
 
 // Subject is a runtime under test, empty but for one image. The program of its images does what its arguments
-// say: "sleep" until SIGTERM and then end with 0, be "stubborn" and ignore SIGTERM, "exit" with the next argument.
+// say: "sleep" until SIGTERM and then end with 0, be "stubborn" and ignore SIGTERM, "exit" with the next argument,
+// "print" the next two. In a container it is /program.
 type Subject struct {
 	Runtime
 	// Up tells whether the program of a container that runs has come as far as to heed signals.
 	Up      func(id string) bool
 	Digest  string                 // of the image that is here
+	Health  cluster.Health         // that it brings
 	Offered containers.PullRequest // brings another image
 	Nowhere containers.PullRequest // is for an image that nobody has
 }
@@ -53,6 +58,9 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"a container runs once", testRunsOnce},
 		{"pull", testPull},
 		{"events end with their context", testEventsEnd},
+		{"commands in a container", testExec},
+		{"commands that do not end", testExecEnds},
+		{"health check of an image", testHealth},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
@@ -290,5 +298,69 @@ func testEventsEnd(t *testing.T, c *contract) {
 		case <-time.After(patience):
 			t.Fatal("the channel is open although the context is done")
 		}
+	}
+}
+
+func testExec(t *testing.T, c *contract) {
+	c.startUp("t1", "sleep")
+	before := c.one()
+	for _, test := range []struct {
+		argv []string
+		want containers.Ended
+	}{
+		{[]string{"/program", "exit", "0"}, containers.Ended{}},
+		{[]string{"/program", "exit", "7"}, containers.Ended{Code: 7}},
+		{[]string{"/program", "print", "said", "so"}, containers.Ended{Output: "said\nso\n"}},
+	} {
+		got, err := c.Exec(c.ctx, "t1", test.argv, patience)
+		if err != nil || got != test.want {
+			t.Errorf("%v: %+v, %v; want %+v", test.argv, got, err, test.want)
+		}
+	}
+	if got, err := c.Exec(c.ctx, "t1", []string{"/nothing"}, patience); err != nil || got.Code != 127 || got.Output == "" {
+		t.Errorf("a program that is not there: %+v, %v; want exit code 127 and a reason", got, err)
+	}
+	if after := c.one(); after != before {
+		t.Errorf("the container was %+v and is %+v", before, after)
+	}
+	for _, id := range []string{"nobody", "t1"} {
+		c.ok(c.Stop(c.ctx, "t1", "SIGTERM", patience))
+		if got, err := c.Exec(c.ctx, id, []string{"/program", "exit", "0"}, patience); err == nil {
+			t.Errorf("in container %s, which does not run: %+v", id, got)
+		}
+	}
+}
+
+func testExecEnds(t *testing.T, c *contract) {
+	c.startUp("t1", "sleep")
+	stubborn := []string{"/program", "stubborn"}
+	const limit = 300 * time.Millisecond
+	begun := time.Now()
+	if _, err := c.Exec(c.ctx, "t1", stubborn, limit); !errors.Is(err, containers.ErrTimeout) {
+		t.Errorf("a command that does not end: %v, want ErrTimeout", err)
+	}
+	if took := time.Since(begun); took < limit || took > patience {
+		t.Errorf("it took %s", took)
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, limit)
+	defer cancel()
+	if _, err := c.Exec(ctx, "t1", stubborn, 4*patience); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a command whose context ends: %v", err)
+	}
+	// None of them is in the way of the next.
+	if got, err := c.Exec(c.ctx, "t1", []string{"/program", "exit", "3"}, patience); err != nil || got.Code != 3 {
+		t.Errorf("after them: %+v, %v", got, err)
+	}
+	if got := c.one(); got.State != containers.Running {
+		t.Errorf("the container is %+v", got)
+	}
+}
+
+func testHealth(t *testing.T, c *contract) {
+	if got, err := c.ImageHealth(c.ctx, c.Digest); err != nil || !reflect.DeepEqual(got, c.Health) {
+		t.Errorf("%+v, %v; want %+v", got, err, c.Health)
+	}
+	if _, err := c.ImageHealth(c.ctx, c.Nowhere.Digest); !errors.Is(err, containers.ErrImageUnknown) {
+		t.Errorf("of an image that is not here: %v, want ErrImageUnknown", err)
 	}
 }

@@ -29,6 +29,9 @@ type Fake struct {
 	createErrors, startErrors, pullErrors map[string]error
 	crashes                               map[string]crash
 	pullTime                              time.Duration
+	answers                               map[string]func(context.Context) (containers.Ended, error)
+	health                                map[string]cluster.Health // of images, by digest
+	execs                                 int
 
 	lost   map[string]bool // containers that run on although containerd has forgotten them
 	pulled []string        // images that were fetched for a service, the oldest first
@@ -78,6 +81,24 @@ func (f *Fake) CrashAfterStart(service string, after time.Duration, exitCode int
 
 // StopCrashing lets the containers of a service that start from now on run.
 func (f *Fake) StopCrashing(service string) { f.script(func() { delete(f.crashes, service) }) }
+
+// AnswerExec says what becomes of every command that is run in a container of a service, in place of what follows from
+// the command. It is called without a lock, and its context ends when the command is to be killed.
+func (f *Fake) AnswerExec(service string, answer func(context.Context) (containers.Ended, error)) {
+	f.script(func() { put(&f.answers, service, answer) })
+}
+
+// SetHealth says which health check an image brings.
+func (f *Fake) SetHealth(digest string, health cluster.Health) {
+	f.script(func() { put(&f.health, digest, health) })
+}
+
+// Execs is how many commands were run in containers.
+func (f *Fake) Execs() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.execs
+}
 
 // Exit ends a running container, as if its program had ended.
 func (f *Fake) Exit(id string, exitCode int) {
@@ -345,6 +366,46 @@ func (f *Fake) PruneImages(ctx context.Context, keep map[string]bool, free int64
 		return nil
 	})
 	return removed, err
+}
+
+func (f *Fake) Exec(ctx context.Context, id string, argv []string, limit time.Duration) (containers.Ended, error) {
+	f.mu.Lock()
+	f.execs++
+	c := f.all[id]
+	if c == nil || c.State != containers.Running {
+		f.mu.Unlock()
+		return containers.Ended{}, fmt.Errorf("exec in %s: it does not run", id)
+	}
+	answer, changed := f.answers[c.Service], c.changed
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, containers.ErrTimeout)
+	defer cancel()
+	switch {
+	case answer != nil:
+		return answer(ctx)
+	case len(argv) == 2 && argv[1] == "stubborn":
+		select {
+		case <-ctx.Done():
+			return containers.Ended{}, context.Cause(ctx)
+		case <-changed:
+			return containers.Ended{Code: 137}, nil
+		}
+	case len(argv) == 3 && argv[1] == "exit":
+		code, err := strconv.Atoi(argv[2])
+		return containers.Ended{Code: code}, err
+	case len(argv) == 4 && argv[1] == "print":
+		return containers.Ended{Output: argv[2] + "\n" + argv[3] + "\n"}, ctx.Err()
+	}
+	return containers.Ended{Code: 127, Output: "no such program"}, nil
+}
+
+func (f *Fake) ImageHealth(_ context.Context, digest string) (cluster.Health, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.here[digest] {
+		return cluster.Health{}, fmt.Errorf("%w: %s", containers.ErrImageUnknown, digest)
+	}
+	return f.health[digest], nil
 }
 
 func (f *Fake) Has(_ context.Context, digest string) bool {

@@ -16,8 +16,10 @@ func TestFakeKeepsContract(t *testing.T) {
 		f := &Fake{}
 		f.AddImage("sha256:1")
 		f.OfferImage("sha256:2")
+		health := cluster.Health{Cmd: []string{"/check"}, Interval: time.Second}
+		f.SetHealth("sha256:1", health)
 		return Subject{
-			Runtime: f, Digest: "sha256:1",
+			Runtime: f, Digest: "sha256:1", Health: health,
 			Up:      func(string) bool { return true },
 			Offered: containers.PullRequest{Ref: "two", Digest: "sha256:2"},
 			Nowhere: containers.PullRequest{Ref: "three", Digest: "sha256:3"},

@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,11 +37,11 @@ func TestAgentKilled(t *testing.T) {
 	s.settled("greeters", 4)
 	before := s.allPIDs()
 	for _, node := range []string{"pi1", "pi2", "pi3"} {
-		done := make(chan result, 1)
-		go func() { done <- s.wrk(node, 6) }()
+		l := s.wrk(node+":9000", false)
 		time.Sleep(time.Second) // let the load get going
 		s.must(node, "pkill", "-9", "-f", "^piswarm agent|/piswarm agent")
-		wantNoFailure(t, "kill -9 of the agent of "+node, <-done)
+		time.Sleep(5 * time.Second) // by then it has long been back
+		s.wantNone("kill -9 of the agent of "+node, l, 1000)
 		s.awaitReady(3)
 		s.eventually(20*time.Second, "4/4 seen from "+node, func() bool { return s.running(node, "greeters") == 4 })
 	}
@@ -231,21 +229,4 @@ func (s *shelf) allPIDs() (all []string) {
 	}
 	slices.Sort(all)
 	return all
-}
-
-// wrk loads the greeters through a node for so many seconds, each request on a connection of its own.
-func (s *shelf) wrk(node string, seconds int) result {
-	return s.on("laptop", "wrk", "-t1", "-c8", "-d"+strconv.Itoa(seconds)+"s", "-H", "Connection: close", "http://"+node+":9000/")
-}
-
-var requests = regexp.MustCompile(`(\d+) requests in`)
-
-func wantNoFailure(t *testing.T, what string, r result) {
-	t.Helper()
-	m := requests.FindStringSubmatch(r.out)
-	if r.code != 0 || m == nil || m[1] == "0" || strings.Contains(r.out, "Socket errors") || strings.Contains(r.out, "Non-2xx") {
-		t.Errorf("%s: exit %d\n%s%s", what, r.code, r.out, r.err)
-		return
-	}
-	t.Logf("%s: %s requests, none failed", what, m[1])
 }

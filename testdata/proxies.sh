@@ -4,19 +4,20 @@
 # usage: proxies.sh DIRECTORY
 set -eu
 
-dir=$1
-[ -x "$dir/docker-proxy" ] && [ -x "$dir/nginx" ] && command -v ab >/dev/null 2>&1 && exit 0
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+[ -e "$dir/docker-proxy" ] && [ -e "$dir/nginx" ] && [ -e "$dir/ngx_stream_module.so" ] && command -v ab >/dev/null 2>&1 && exit 0
 apt-get update -qq
 if ! command -v ab >/dev/null 2>&1; then
 	echo "installing apache2-utils"
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends apache2-utils >/dev/null
 fi
-mkdir -p "$dir"
 packages=$(mktemp -d)
 trap 'rm -rf "$packages"' EXIT
 chmod 755 "$packages" # apt fetches as another user
-(cd "$packages" && apt-get download -qq docker.io nginx)
+(cd "$packages" && apt-get download -qq docker.io nginx libnginx-mod-stream)
 for package in "$packages"/*.deb; do
 	dpkg-deb --extract "$package" "$packages/root"
 done
-cp "$packages/root/usr/sbin/docker-proxy" "$packages/root/usr/sbin/nginx" "$dir"
+cd "$packages/root/usr"
+cp sbin/docker-proxy sbin/nginx lib/nginx/modules/ngx_stream_module.so "$dir"

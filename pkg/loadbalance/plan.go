@@ -68,13 +68,14 @@ func filter(in Input) Table {
 	}
 
 	forwardRules := []string{
+		// Both directions of what was let through once, here or on the node that forwards it to us. They come first: nearly
+		// all packets end here.
+		fmt.Sprintf("-s %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", in.Pool),
+		fmt.Sprintf("-d %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", in.Pool),
 		// A packet that conntrack does not recognise is not translated back; its receiver would answer with
 		// a reset and end a healthy connection.
 		fmt.Sprintf("-s %s -m conntrack --ctstate INVALID -j DROP", in.Pool),
 		fmt.Sprintf("-d %s -m conntrack --ctstate INVALID -j DROP", in.Pool),
-		// Both directions of what was let through once, here or on the node that forwards it to us.
-		fmt.Sprintf("-s %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", in.Pool),
-		fmt.Sprintf("-d %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", in.Pool),
 		// Published ports and virtual IPs.
 		fmt.Sprintf("-d %s -m conntrack --ctstate DNAT -j ACCEPT", in.Pool),
 		// A container may talk to everyone, under its own address only.

@@ -96,14 +96,14 @@ func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all
 }
 
 // openStraight gives the laptop a route over a node to a task's own address, and leave to use it: otherwise a published
-// port is the only way. It returns what takes the leave back.
+// port is the only way. All packets but the first take the same way through the rules as those of the port. It returns what takes the leave back.
 func (s *shelf) openStraight(ctx context.Context, node, task string) (unlock func() error, err error) {
 	hosts := s.lab.List()
 	i := slices.IndexFunc(hosts, func(h lab.Host) bool { return h.Name == node })
 	if _, err := s.on(ctx, lab.LaptopName, "ip", "route", "replace", task, "via", hosts[i].Address); err != nil {
 		return nil, err
 	}
-	leave := []string{"FORWARD", "-d", task, "-m", "conntrack", "--ctorigdst", task, "-j", "ACCEPT"}
+	leave := []string{"FORWARD", "-d", task, "-m", "conntrack", "--ctstate", "NEW", "--ctorigdst", task, "-j", "ACCEPT"}
 	if _, err := s.on(ctx, node, append([]string{"iptables", "-w", "-I"}, leave...)...); err != nil {
 		return nil, err
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,29 +18,18 @@ const (
 	nginxPort       = 9002
 )
 
-// nginxConfig is a proxy that keeps its connections to the task, as one that is meant to be fast does.
-const nginxConfig = `daemon off;
+// nginxConfig is a proxy for any protocol, which a published port is, too.
+const nginxConfig = `load_module /root/ngx_stream_module.so;
+daemon off;
 user root;
 worker_processes auto;
 pid /run/nginx.pid;
 error_log /dev/null;
 events { worker_connections 1024; }
-http {
-	access_log off;
-	keepalive_requests 1000000;
-	client_body_temp_path /run/nginx-body;
-	proxy_temp_path /run/nginx-proxy;
-	fastcgi_temp_path /run/nginx-fastcgi;
-	uwsgi_temp_path /run/nginx-uwsgi;
-	scgi_temp_path /run/nginx-scgi;
-	upstream task { server %s:5000; keepalive 64; keepalive_requests 1000000; }
+stream {
 	server {
 		listen %d;
-		location / {
-			proxy_pass http://task;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-		}
+		proxy_pass %s:5000;
 	}
 }
 `
@@ -49,12 +40,12 @@ func (s *shelf) startProxies(ctx context.Context, node, task string) (stop func(
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"docker-proxy", "nginx"} {
+	for _, name := range []string{"docker-proxy", "nginx", "ngx_stream_module.so"} {
 		if err := copyTo(root+"/root/"+name, filepath.Join(s.proxies, name), 0o755); err != nil {
 			return nil, fmt.Errorf("%w: make it with testdata/proxies.sh", err)
 		}
 	}
-	if err := os.WriteFile(root+"/root/nginx.conf", fmt.Appendf(nil, nginxConfig, task, nginxPort), 0o644); err != nil {
+	if err := os.WriteFile(root+"/root/nginx.conf", fmt.Appendf(nil, nginxConfig, nginxPort, task), 0o644); err != nil {
 		return nil, err
 	}
 	proxy := fmt.Sprintf("exec /root/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port %d -container-ip %s -container-port 5000", dockerProxyPort, task)
@@ -66,8 +57,9 @@ func (s *shelf) startProxies(ctx context.Context, node, task string) (stop func(
 		{"/root/nginx", "-p", "/run", "-e", "/dev/null", "-c", "/root/nginx.conf"},
 	} {
 		wg.Go(func() {
-			if _, err := s.lab.Exec(running, node, argv, lab.Stdio{Err: os.Stderr}); running.Err() == nil {
-				progress("%s ended by itself: %v", argv[0], err)
+			var errs bytes.Buffer
+			if _, err := s.lab.Exec(running, node, argv, lab.Stdio{Err: &errs}); running.Err() == nil {
+				progress("%s ended by itself: %v %s", strings.Join(argv, " "), err, errs.Bytes())
 			}
 		})
 	}

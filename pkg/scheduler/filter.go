@@ -130,9 +130,6 @@ func (s *service) explain(p *pass) {
 			continue
 		}
 		e := s.own(t)
-		if s.turnsNow(t) {
-			e = s.present
-		}
 		if reasons[e] == "" {
 			reasons[e] = s.reason(p, e)
 		}

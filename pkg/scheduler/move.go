@@ -55,6 +55,8 @@ func (s *service) moveOn(p *pass, i int) bool {
 			next.Avoid = withNode(next.Avoid, t.node.ID)
 		}
 		s.promote(i)
+	case next.SpecVersion != t.SpecVersion && !s.rolls():
+		return false // the update has ended without it
 	case t.rank == departing || next.SpecVersion != t.SpecVersion:
 		return s.moveAway(p, next)
 	default:

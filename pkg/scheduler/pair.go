@@ -1,5 +1,7 @@
 package scheduler
 
+import "slices"
+
 // A move is a pair of tasks in one slot: the old one serves on, and the new one, which names it in Replaces, takes
 // over as soon as it runs. In this package the new one hangs on the old as task.next, so that to everything else a
 // slot has one task. However a move ends, the slot keeps the better of the two:
@@ -28,7 +30,15 @@ func (s *service) adoptSlot(found []*task) {
 // adoptPlace keeps of the tasks in one slot, or of those of a global service on one node, the one that holds it and
 // one that replaces it.
 func (s *service) adoptPlace(found []*task) {
-	holder := found[0]
+	// One that has ended in vain beside the old one is not worth the place.
+	i := slices.IndexFunc(found, func(t *task) bool { return t.Ended == "" || t.Replaces == "" })
+	if i < 0 {
+		for _, t := range found {
+			s.drop(t)
+		}
+		return
+	}
+	holder := found[i]
 	if holder.rank < departing {
 		// One that does not serve yet is no reason to give up the one that it replaces, which did a moment ago.
 		for _, t := range found[1:] {

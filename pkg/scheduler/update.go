@@ -38,9 +38,10 @@ func (s *service) judge(p *pass) {
 	if s.RollingBack {
 		s.config = s.Spec.Rollback.WithDefaults()
 	}
-	if s.update.Generation != s.Generation || !s.rolls() && !s.update.Paused() && slices.ContainsFunc(s.tasks, s.untried) {
+	if s.update.Generation != s.Generation {
 		s.begin()
 	}
+	s.resume()
 	s.halted = s.update.Paused()
 	if s.rolls() {
 		s.countFailures(p)
@@ -55,22 +56,34 @@ func (s *service) judge(p *pass) {
 	}
 }
 
-// begin starts an update, or takes up one that another leader has taken for done.
+// begin starts an update.
 func (s *service) begin() {
 	last := s.update
-	s.update = cluster.Update{Generation: s.Generation, State: cluster.Updating, Base: s.retired}
+	s.update = cluster.Update{Generation: s.Generation, State: s.started(), Base: s.retired}
 	for _, t := range s.tasks {
 		s.update.Base = max(s.update.Base, t.Attempt)
 		if t.next != nil {
 			s.update.Base = max(s.update.Base, t.next.Attempt)
 		}
 	}
-	if s.RollingBack {
-		s.update.State = cluster.RollbackStarted
-		if len(s.Past) > 0 && s.Past[0].Failed {
-			s.update.Message = last.Message // says why it goes back
-		}
+	if s.RollingBack && len(s.Past) > 0 && s.Past[0].Failed {
+		s.update.Message = last.Message // says why it goes back
 	}
+}
+
+// resume goes on with an update that was taken for done by another leader, which had not seen all of the tasks. Slots
+// whose new task failed have had their try.
+func (s *service) resume() {
+	if !s.rolls() && !s.update.Paused() && len(s.update.Failed) == 0 && slices.ContainsFunc(s.tasks, s.dirty) {
+		s.update.State = s.started()
+	}
+}
+
+func (s *service) started() cluster.UpdateState {
+	if s.RollingBack {
+		return cluster.RollbackStarted
+	}
+	return cluster.Updating
 }
 
 // untried tells whether a slot is still to get the present spec. One whose new task failed had its try.
@@ -175,7 +188,8 @@ func (s *service) canGoBack() bool {
 
 // tidy ends what does not fit the present state of the update.
 func (s *service) tidy(t *task) {
-	if next := t.next; next != nil && next.SpecVersion != t.SpecVersion && (s.dirty(next) || s.halted) {
+	mustTurn := t.rank == departing && s.known(t.SpecVersion) == nil // it has to leave, and nothing else can be made of it
+	if next := t.next; next != nil && next.SpecVersion != t.SpecVersion && (s.dirty(next) || s.halted && !mustTurn) {
 		s.abandon(t) // its version is not wanted any more, or shall not be tried any further
 	}
 	if !s.dirty(t) || t.next != nil {
@@ -223,11 +237,15 @@ func (s *service) conclude(p *pass) {
 	if s.job() || !s.rolls() || s.halted {
 		return
 	}
+	for _, t := range s.tasks {
+		if t.node == nil && t.Ended == "" && s.dirty(t) && (s.turnsNow(t) || s.known(t.SpecVersion) == nil) {
+			t.SpecVersion, t.Avoid = s.SpecVersion, nil // whatever it was, it waits for room for what it is to be
+		}
+	}
 	if len(s.update.Failed) > 0 && s.config.FailureAction == cluster.OnFailureContinue {
 		s.forgetFailed()
 	}
-	pending := s.global() && len(s.tasks) == 0 // on every node
-	if pending || slices.ContainsFunc(s.tasks, func(t *task) bool { return s.untried(t) || !s.dirty(t) && !s.proved(p, t) }) {
+	if slices.ContainsFunc(s.tasks, func(t *task) bool { return s.untried(t) || !s.dirty(t) && !s.proved(p, t) }) {
 		if s.update.State == cluster.Updating && len(s.update.Failed) == 0 {
 			s.update.Message = ""
 			if s.underWay == 0 {
@@ -253,8 +271,10 @@ func (s *service) forgetFailed() {
 	s.update.Failed = slices.DeleteFunc(slices.Clone(s.update.Failed), func(id string) bool { return !planned[id] })
 }
 
+// proved tells whether the update need not wait for a task. For one that was there before, it never has to, nor for one
+// that fits nowhere: that is no fault of the present spec, as no task is given up for one that does not fit.
 func (s *service) proved(p *pass, t *task) bool {
-	return s.gaveUp(t) || s.ranFor(p, t, s.config.Monitor)
+	return t.node == nil || t.Attempt <= s.update.Base || s.gaveUp(t) || s.ranFor(p, t, s.config.Monitor)
 }
 
 // ranFor tells whether the task is seen to run, and has been for that long.

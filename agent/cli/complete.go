@@ -86,8 +86,11 @@ func completeImages(a *app) completion {
 
 // completeFlag offers the few words that a flag may have. The flag must exist.
 func completeFlag(cmd *cobra.Command, flag string, words ...string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
+	completeFlagBy(cmd, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func completeFlagBy(cmd *cobra.Command, flag string, complete completion) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 		panic(err) // only for a flag that the command lacks: a mistake in the program
 	}
 }

@@ -34,70 +34,12 @@ var defaultPace = pace{
 // maxFailures is how often a task may fail before waiting for it is given up.
 const maxFailures = 3
 
-// view is a service as one reading shows it.
-type view struct {
-	service string
-	mode    cluster.Mode
-	want    int
-	tasks   []client.Task // those that shall run, in order of slot or node
-	leaving bool          // others, which shall not run, have not ended yet
-}
-
-func newView(s client.Service, tasks []client.Task) view {
-	v := view{service: s.Spec.Name, mode: s.Spec.Mode, want: s.Spec.Replicas}
-	for _, t := range tasks {
-		if wanted(t) {
-			v.tasks = append(v.tasks, t)
-		} else if !ended(t.State) {
-			v.leaving = true
-		}
-	}
-	if v.mode == cluster.Global {
-		// The leader counts: it plans a task for each node that fits, or one that says why none does.
-		v.want = max(s.Status.Replicas.Desired, len(v.tasks))
-	}
-	slices.SortStableFunc(v.tasks, func(a, b client.Task) int {
-		if a.Slot != b.Slot {
-			return a.Slot - b.Slot
-		}
-		return strings.Compare(a.Node, b.Node)
-	})
-	return v
-}
-
-func (v view) running() int {
-	n := 0
-	for _, t := range v.tasks {
-		if t.State == cluster.Running {
-			n++
-		}
-	}
-	return n
-}
-
-// complete tells whether exactly what is wanted runs. A global service that no node runs is not complete but early, or
-// fits nowhere.
-func (v view) complete() bool {
-	return len(v.tasks) == v.want && v.running() == v.want && (v.want > 0 || v.mode == cluster.Replicated)
-}
-
-// underWay tells whether something is being done that can make a missing task run.
-func (v view) underWay() bool {
-	return v.leaving || slices.ContainsFunc(v.tasks, func(t client.Task) bool {
-		return t.State == cluster.Preparing || t.State == cluster.Starting
-	})
-}
-
-func (v view) String() string {
-	return fmt.Sprintf("%s: %d/%d running", v.service, v.running(), v.want)
-}
-
 // verdict is what is known of a service's way to what is wanted.
 type verdict int
 
 const (
 	undecided verdict = iota
-	settling          // all tasks run, for less than a moment
+	settling          // all that is wanted is there, for less than a moment
 	converged
 	givenUp
 )
@@ -122,11 +64,14 @@ func (c *convergence) observe(now time.Time, v view) (verdict, string) {
 	if c.compare(v) {
 		c.changed, c.moved, c.complete = now, now, time.Time{}
 	}
+	if why := v.halted(); why != "" {
+		return givenUp, why
+	}
 	if v.complete() {
 		if c.complete.IsZero() {
 			c.complete = now
 		}
-		if now.Sub(c.complete) >= c.pace.settle {
+		if v.mode.Job() || now.Sub(c.complete) >= c.pace.settle {
 			return converged, ""
 		}
 		return settling, ""
@@ -135,11 +80,21 @@ func (c *convergence) observe(now time.Time, v view) (verdict, string) {
 	if v.underWay() {
 		c.moved = now
 	}
-	failing := slices.ContainsFunc(v.tasks, func(t client.Task) bool { return c.failures[taskName(t)] >= maxFailures })
-	if failing || now.Sub(c.moved) >= c.pace.stuck || now.Sub(c.changed) >= c.pace.stall {
+	if v.working() {
+		c.changed = now
+	}
+	if c.failing(v) || now.Sub(c.moved) >= c.pace.stuck+v.pause() || now.Sub(c.changed) >= c.pace.stall+v.patience {
 		return givenUp, c.reason(v)
 	}
 	return undecided, ""
+}
+
+// failing tells whether a task keeps failing, or has ended and is not run again. What an update makes of that is for its
+// failure action to say.
+func (c *convergence) failing(v view) bool {
+	return !v.updating() && slices.ContainsFunc(v.tasks, func(t client.Task) bool {
+		return c.failures[taskName(t)] >= maxFailures || v.current(t) && over(t) && !v.reached(t)
+	})
 }
 
 // compare tells whether the reading differs from the last one, and counts the failures that it shows.
@@ -157,7 +112,7 @@ func (c *convergence) compare(v view) bool {
 		differs = true
 		// A task that runs again was down in between, also if it was too short to be seen.
 		restarted := known && was.ID == t.ID && was.State == cluster.Running && t.State == cluster.Running
-		if restarted || ended(t.State) {
+		if restarted || ended(t.State) && !v.reached(t) {
 			c.failures[name]++
 		}
 	}
@@ -177,7 +132,7 @@ func (c *convergence) reason(v view) string {
 	var troubles []string
 	names := map[string][]string{}
 	for _, t := range v.tasks {
-		if t.State == cluster.Running && c.failures[taskName(t)] < maxFailures {
+		if v.reached(t) || t.State == cluster.Running && c.failures[taskName(t)] < maxFailures {
 			continue
 		}
 		trouble := c.trouble(t)
@@ -186,7 +141,7 @@ func (c *convergence) reason(v view) string {
 		}
 		names[trouble] = append(names[trouble], taskName(t))
 	}
-	parts := []string{fmt.Sprintf("%d/%d running", v.running(), v.want)}
+	parts := []string{v.progress()}
 	for i, trouble := range troubles {
 		if i == maxReasons {
 			parts = append(parts, "and more, see piswarm ps "+v.service)
@@ -195,9 +150,9 @@ func (c *convergence) reason(v view) string {
 		parts = append(parts, enumerate(names[trouble])+" "+trouble)
 	}
 	switch missing := v.want - len(v.tasks); {
-	case v.want == 0 && v.mode == cluster.Global:
+	case v.want == 0 && v.mode.PerNode():
 		parts = append(parts, "no node may run it: see its constraints and piswarm node ls")
-	case missing > 0:
+	case missing > 0 && !(v.mode.Job() && len(v.tasks) > 0): // those of a job come one after the other
 		parts = append(parts, plural(missing, "task")+" not placed: see the leader in piswarm status")
 	case missing < 0:
 		parts = append(parts, plural(-missing, "task")+" too many")

@@ -53,35 +53,97 @@ func TestConvergence(t *testing.T) {
 		{"global without a node for long", 0, true, `0: | 10:`, "given up: 0/0 running; no node may run it: see its constraints and piswarm node ls"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			start := testNow
-			c := newConvergence(defaultPace, start)
-			got := ""
-			for _, line := range strings.Split(test.story, "|") {
-				seconds, tasks, _ := strings.Cut(line, ":")
-				at, err := strconv.ParseFloat(strings.TrimSpace(seconds), 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				v := storyView(t, test.want, test.global, tasks)
-				found, reason := c.observe(start.Add(time.Duration(at*1e9)), v)
-				got = map[verdict]string{undecided: "undecided", settling: "settling", converged: "converged", givenUp: "given up: " + reason}[found]
+			mode := cluster.Replicated
+			if test.global {
+				mode = cluster.Global
 			}
-			if got != test.expect {
+			if got := judge(t, test.want, mode, toRun, test.story); got != test.expect {
 				t.Errorf("got %s\nwant %s", got, test.expect)
 			}
 		})
 	}
 }
 
-func storyView(t *testing.T, want int, global bool, line string) view {
+// TestConvergenceOfUpdates reads stories as TestConvergence does. A task with a ~ is one of an earlier spec, and the
+// state of the update stands among the tasks. A task of a job that is done=… or lost=… is over.
+func TestConvergenceOfUpdates(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		want   int
+		mode   cluster.Mode
+		goal   goal
+		story  string
+		expect string
+	}{
+		{"one after the other", 2, cluster.Replicated, toUpdate, `0: updating 1=running~ 2=running~ | 1: updating 1=starting 1=running~ 2=running~ | 2: updating 1=running 2=running~ | 9: updating 1=running 2=running | 14: completed 1=running 2=running | 15: completed 1=running 2=running`, "converged"},
+		{"all run, but it is watched", 1, cluster.Replicated, toUpdate, `0: updating 1=running | 99: updating 1=running`, "undecided"},
+		{"says completed too early", 2, cluster.Replicated, toUpdate, `0: completed 1=running 2=running~ | 1: completed 1=running 2=running~`, "undecided"},
+		{"waits between two tasks", 2, cluster.Replicated, toUpdate, `0: updating 1=running 2=running~ | 300: updating 1=running 2=running~`, "undecided"},
+		{"does not wait for ever", 2, cluster.Replicated, toUpdate, `0: updating 1=running 2=running~ | 660: updating 1=running 2=running~`, "given up: 1/2 running"},
+		{"fits nowhere", 2, cluster.Replicated, toUpdate, `0: updating 1=pending 2=running~ | 10: updating 1=pending 2=running~`, "given up: 0/2 running; s.1 pending: reason 1"},
+		{"stops the old one first", 1, cluster.Replicated, toUpdate, `0: updating 1=pending 1=overdue | 60: updating 1=pending 1=overdue`, "undecided"},
+		{"fails often, which is for the leader to judge", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 1: updating 1=starting | 2: updating 1=failed+1 | 3: updating 1=starting | 4: updating 1=failed+2`, "undecided"},
+		{"fails often, and the leader goes on", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 1: updating 1=starting | 2: updating 1=failed+1 | 3: updating 1=starting | 4: updating 1=failed+2 | 5: completed 1=failed+2`, "given up: 0/1 running; s.1 failed (ended 3 times): reason 1"},
+		{"is paused", 2, cluster.Replicated, toUpdate, `0: updating 1=running~ 2=running~ | 5: paused 1=failed 2=running~`, "given up: the update is paused: task s.1 failed"},
+		{"goes back", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 5: rollback_started 1=starting | 99: rollback_started 1=running`, "undecided"},
+		{"went back", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 5: rollback_completed 1=running`, "given up: the update failed and was rolled back: task s.1 failed"},
+		{"cannot go back", 1, cluster.Replicated, toUpdate, `0: rollback_paused 1=failed`, "given up: the rollback is paused: task s.1 failed"},
+		{"is taken back", 1, cluster.Replicated, toRollBack, `0: rollback_started 1=running~ | 1: rollback_started 1=running | 6: rollback_completed 1=running | 7: rollback_completed 1=running`, "converged"},
+		{"cannot be taken back", 1, cluster.Replicated, toRollBack, `0: rollback_started 1=running~ | 1: rollback_paused 1=failed`, "given up: the rollback is paused: task s.1 failed"},
+		{"global", 2, cluster.Global, toUpdate, `0: updating 0=running~ 0=running~@2 | 1: completed 0=running 0=running@2 | 2: completed 0=running 0=running@2`, "converged"},
+		{"scaled while an update is paused", 2, cluster.Replicated, toRun, `0: paused 1=failed 1=running~ 2=running~ | 1: paused 1=failed 1=running~ 2=running~`, "converged"},
+		{"moves to another node", 1, cluster.Replicated, toRun, `0: completed 1=running 1=running@2 | 1: completed 1=running 1=running@2`, "undecided"},
+
+		{"a job is done", 2, cluster.ReplicatedJob, toRun, `0: 1=starting | 1: 1=running 2=running | 2: 1=done 2=done`, "converged"},
+		{"a job may take long", 2, cluster.ReplicatedJob, toRun, `0: 1=done 2=running | 9999: 1=done 2=running`, "undecided"},
+		{"a job comes bit by bit", 3, cluster.ReplicatedJob, toRun, `0: 1=done 2=running | 1: 1=done 2=done | 9: 1=done 2=done`, "undecided"},
+		{"a job that fits nowhere", 3, cluster.ReplicatedJob, toRun, `0: 1=done 2=pending | 10: 1=done 2=pending`, "given up: 1/3 complete; s.2 pending: reason 2"},
+		{"a job fails for good", 2, cluster.ReplicatedJob, toRun, `0: 1=running 2=running | 1: 1=running 2=lost`, "given up: 0/2 complete; s.2 failed: reason 2"},
+		{"a job ends with 0 and is not over yet", 1, cluster.ReplicatedJob, toRun, `0: 1=running | 1: 1=complete`, "undecided"},
+		{"a job is run again", 2, cluster.ReplicatedJob, toUpdate, `0: updating 1=done~ 2=lost~ | 1: updating 1=running 2=done | 2: updating 1=done 2=done`, "converged"},
+		{"a job on every node", 2, cluster.GlobalJob, toRun, `0: 0=done 0=running@2 | 1: 0=done 0=done@2`, "converged"},
+		{"a job without a node", 0, cluster.GlobalJob, toRun, `0: | 10:`, "given up: 0/0 complete; no node may run it: see its constraints and piswarm node ls"},
+		{"a task that is not restarted", 2, cluster.Replicated, toRun, `0: 1=running 2=running | 1: 1=running 2=lost`, "given up: 1/2 running; s.2 failed: reason 2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := judge(t, test.want, test.mode, test.goal, test.story); got != test.expect {
+				t.Errorf("got %s\nwant %s", got, test.expect)
+			}
+		})
+	}
+}
+
+// judge returns the verdict at the end of a story.
+func judge(t *testing.T, want int, mode cluster.Mode, g goal, story string) string {
+	t.Helper()
+	c := newConvergence(defaultPace, testNow)
+	got := ""
+	for _, line := range strings.Split(story, "|") {
+		seconds, tasks, _ := strings.Cut(line, ":")
+		at, err := strconv.ParseFloat(strings.TrimSpace(seconds), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, reason := c.observe(testNow.Add(time.Duration(at*1e9)), storyView(t, want, mode, g, tasks))
+		got = map[verdict]string{undecided: "undecided", settling: "settling", converged: "converged", givenUp: "given up: " + reason}[found]
+	}
+	return got
+}
+
+func storyView(t *testing.T, want int, mode cluster.Mode, g goal, line string) view {
 	t.Helper()
 	s := client.Service{}
-	s.Spec.Name, s.Spec.Replicas, s.Spec.Mode = "s", want, cluster.Replicated
-	if global {
-		s.Spec.Mode, s.Spec.Replicas, s.Status.Replicas.Desired = cluster.Global, 0, want
+	s.Spec.Name, s.Spec.Replicas, s.Spec.Mode, s.SpecVersion = "s", want, mode, 2
+	s.Spec.Update.Delay = time.Minute
+	if mode.PerNode() {
+		s.Spec.Replicas, s.Status.Replicas.Desired = 0, want
 	}
 	var tasks []client.Task
 	for _, word := range strings.Fields(line) {
+		if word != "leaving" && !strings.Contains(word, "=") {
+			s.Status.Update = client.UpdateStatus{State: cluster.UpdateState(word), Message: "task s.1 failed"}
+			continue
+		}
 		if word == "leaving" {
 			tasks = append(tasks, client.Task{ID: "old", Service: "s", Slot: 99, Desired: cluster.Stopping, State: cluster.Stopping})
 			continue
@@ -89,6 +151,7 @@ func storyView(t *testing.T, want int, global bool, line string) view {
 		slot, rest, _ := strings.Cut(word, "=")
 		rest, restarts, _ := strings.Cut(rest, "+")
 		state, placement, _ := strings.Cut(rest, "@")
+		state, old := strings.CutSuffix(state, "~")
 		n, err := strconv.Atoi(slot)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +161,17 @@ func storyView(t *testing.T, want int, global bool, line string) view {
 			continue
 		}
 		task := client.Task{ID: slot + "-" + placement, Service: "s", Slot: n, Desired: cluster.Running, State: cluster.State(state)}
-		if global {
+		task.SpecVersion = s.SpecVersion
+		if old {
+			task.SpecVersion, task.ID = 1, "old-"+task.ID
+		}
+		switch state {
+		case "done":
+			task.State, task.Desired = cluster.Complete, cluster.Complete
+		case "lost":
+			task.State, task.Desired = cluster.Failed, client.Shutdown
+		}
+		if mode.PerNode() {
 			if task.Node = "pi" + placement; placement == "none" {
 				task.Node = ""
 			}
@@ -115,7 +188,7 @@ func storyView(t *testing.T, want int, global bool, line string) view {
 		}
 		tasks = append(tasks, task)
 	}
-	return newView(s, tasks)
+	return newView(s, tasks, g)
 }
 
 func TestManyReasonsStayOneLine(t *testing.T) {

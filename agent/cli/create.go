@@ -58,5 +58,5 @@ func runCreate(ctx context.Context, a *app, spec cluster.Spec, wait waitOptions)
 	if _, err := fmt.Fprintln(a.stdout, written.ID); err != nil {
 		return err
 	}
-	return wait.until(ctx, a, c, spec.Name)
+	return wait.until(ctx, a, c, spec.Name, toRun)
 }

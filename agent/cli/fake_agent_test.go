@@ -28,6 +28,7 @@ type fakeAgent struct {
 	leader   string
 	services []client.Service
 	tasks    []client.Task
+	past     []client.Task // told only to who asks for history
 	nodes    []client.Node
 	images   []client.Image
 	written  client.Written
@@ -35,6 +36,7 @@ type fakeAgent struct {
 	onWrite  func(request string)
 	watchers []chan client.Event
 	refuse   map[string]string // by "METHOD path": the problem to answer with, status 400
+	overtake int               // so many updates are refused because someone else was quicker
 	events   bool              // false: the stream of events is refused
 	progress []client.Progress // of image load and pull
 }
@@ -78,7 +80,12 @@ func (f *fakeAgent) handler() http.Handler {
 	read("GET /v1/services/{name}", func(r *http.Request) (any, error) { return f.service(r.PathValue("name")) })
 	read("GET /v1/tasks", func(r *http.Request) (any, error) {
 		tasks := []client.Task{}
-		for _, task := range f.tasks {
+		all := slices.Clone(f.tasks)
+		if r.URL.Query().Get("history") == "true" {
+			all = append(all, f.past...)
+			slices.SortStableFunc(all, func(a, b client.Task) int { return strings.Compare(taskName(a), taskName(b)) })
+		}
+		for _, task := range all {
 			if s := r.URL.Query().Get("service"); s == "" || s == task.Service {
 				tasks = append(tasks, task)
 			}
@@ -103,7 +110,8 @@ func (f *fakeAgent) handler() http.Handler {
 		f.answer(w, r, http.StatusOK, func(*http.Request) (any, error) { return client.Token{Token: "PSWM-1-home-secret"}, nil })
 	})
 	for _, pattern := range []string{
-		"POST /v1/services/{name}/scale", "DELETE /v1/services/{name}", "PATCH /v1/nodes/{name}", "DELETE /v1/images",
+		"POST /v1/services/{name}/scale", "PUT /v1/services/{name}", "POST /v1/services/{name}/rollback", "DELETE /v1/services/{name}",
+		"PATCH /v1/nodes/{name}", "DELETE /v1/nodes/{name}", "DELETE /v1/images",
 		"POST /v1/join", "POST /v1/leave",
 	} {
 		read(pattern, func(*http.Request) (any, error) { return f.written, nil })
@@ -121,10 +129,17 @@ func (f *fakeAgent) answer(w http.ResponseWriter, r *http.Request, status int, g
 	request := strings.TrimSpace(r.Method + " " + r.URL.RequestURI() + " " + string(body))
 	f.requests = append(f.requests, request)
 	v, err := get(r)
+	overtaken := r.Method == http.MethodPut && f.overtake > 0
+	if overtaken {
+		f.overtake--
+		f.services[0].Version += "+"
+	}
 	refused, ok := f.refuse[r.Method+" "+r.URL.Path]
 	onWrite := f.onWrite
 	f.mu.Unlock()
 	switch {
+	case overtaken:
+		status, v = http.StatusConflict, client.Problem{Error: "changed meanwhile"}
 	case ok:
 		status, v = http.StatusBadRequest, client.Problem{Error: refused}
 	case err != nil:
@@ -232,6 +247,12 @@ func (f *fakeAgent) status(s client.Service) client.ServiceStatus {
 	status := client.ServiceStatus{
 		ID: s.ID, Name: s.Spec.Name, Mode: s.Spec.Mode, Image: s.Spec.Container.Image, Ports: s.Spec.Ports,
 		Replicas: client.ReplicaCount{Desired: s.Spec.Replicas}, Update: client.UpdateStatus{State: cluster.UpdateCompleted},
+	}
+	if s.Status.Update.State != "" {
+		status.Update = s.Status.Update
+	}
+	if s.Spec.Mode.Job() {
+		status.Replicas.Total, status.Replicas.Completed = s.Spec.Replicas, s.Status.Replicas.Completed
 	}
 	for _, task := range f.tasks {
 		if task.Service != s.Spec.Name {

@@ -21,14 +21,24 @@ func (o *waitOptions) addFlags(cmd *cobra.Command, quiet string) {
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, quiet)
 }
 
+// say prints a line for people, unless told to be quiet.
+func (o waitOptions) say(a *app, line string) error {
+	if o.quiet {
+		return nil
+	}
+	_, err := fmt.Fprintln(a.stdout, line)
+	return err
+}
+
 // until waits, unless told otherwise, until the service is what was asked for, and shows the way there.
-func (o waitOptions) until(ctx context.Context, a *app, c *client.Client, service string) error {
+func (o waitOptions) until(ctx context.Context, a *app, c *client.Client, service string, g goal) error {
 	if o.detach {
 		return nil
 	}
 	f := &follower{
 		client:  c,
 		service: service,
+		goal:    g,
 		now:     a.now,
 		pace:    a.pace,
 		show:    o.display(a),
@@ -56,6 +66,7 @@ func (o waitOptions) display(a *app) display {
 type follower struct {
 	client  *client.Client
 	service string
+	goal    goal
 	now     func() time.Time
 	pace    pace
 	show    display
@@ -113,7 +124,7 @@ func (f *follower) read(ctx context.Context) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	return newView(s, tasks), nil
+	return newView(s, tasks, f.goal), nil
 }
 
 // wait returns when it is time to read again.

@@ -22,17 +22,23 @@ func (quietDisplay) show(view, verdict) {}
 type plainDisplay struct {
 	w    io.Writer
 	last map[string]string // by task, what its last line said; nil before the first reading
+
+	notice string // the last one
 }
 
 func (d *plainDisplay) show(v view, verdict verdict) {
+	if n := v.notice(); n != "" && n != d.notice {
+		d.notice = n
+		fmt.Fprintln(d.w, v.service+": "+n)
+	}
 	first := d.last == nil
 	next := make(map[string]string, len(v.tasks))
 	for _, t := range v.tasks {
 		name := taskName(t)
 		line := name + " " + describe(t)
 		next[name] = line
-		// What runs already when the wait begins is no change.
-		if line != d.last[name] && !(first && t.State == cluster.Running) {
+		// What runs, or is over, already when the wait begins is no change.
+		if line != d.last[name] && !(first && (t.State == cluster.Running || over(t))) {
 			fmt.Fprintln(d.w, line)
 		}
 	}
@@ -75,12 +81,16 @@ const (
 
 // barLines is the drawing: how far all are, a line a task as far as there is room, and what the wait is at.
 func barLines(v view, verdict verdict, height int) []string {
-	lines := []string{fmt.Sprintf("overall progress: %d out of %s", v.running(), plural(v.want, "task"))}
+	lines := []string{fmt.Sprintf("overall progress: %d out of %s", v.done(), plural(v.want, "task"))}
+	if n := v.notice(); n != "" {
+		lines = append(lines, n)
+		height--
+	}
 	// Two lines stand around the bars, and the cursor takes one.
 	room := max(min(maxBars, height-4), 1)
 	tasks, hidden := v.tasks, 0
 	if len(tasks) > room {
-		tasks = notRunningFirst(tasks)
+		tasks = missingFirst(v)
 		hidden = len(tasks) - room
 		tasks = tasks[:room]
 	}
@@ -93,7 +103,11 @@ func barLines(v view, verdict verdict, height int) []string {
 		if t.Error != "" {
 			about = oneLine(t.Error)
 		}
-		line := fmt.Sprintf("%-*s %-9s [%s] %s", width, barLabel(v, t), t.State, bar(t.State), about)
+		state := t.State
+		if !v.current(t) {
+			state = "waiting" // for its turn to be replaced
+		}
+		line := fmt.Sprintf("%-*s %-9s [%s] %s", width, barLabel(v, t), state, bar(state), about)
 		lines = append(lines, strings.TrimRight(line, " "))
 	}
 	if hidden > 0 {
@@ -117,7 +131,7 @@ func barLabel(v view, t client.Task) string {
 
 // bar fills with the stages of a task's life that lie behind it.
 func bar(s cluster.State) string {
-	stage := map[cluster.State]int{cluster.Preparing: 1, cluster.Starting: 2, cluster.Running: 3, cluster.Unhealthy: 3}[s]
+	stage := map[cluster.State]int{cluster.Preparing: 1, cluster.Starting: 2, cluster.Running: 3, cluster.Unhealthy: 3, cluster.Complete: 3}[s]
 	if stage == 0 {
 		return strings.Repeat(" ", barWidth)
 	}
@@ -125,15 +139,15 @@ func bar(s cluster.State) string {
 	return strings.Repeat("=", filled-1) + ">" + strings.Repeat(" ", barWidth-filled)
 }
 
-// notRunningFirst puts first what one waits for.
-func notRunningFirst(tasks []client.Task) []client.Task {
-	var waiting, running []client.Task
-	for _, t := range tasks {
-		if t.State == cluster.Running {
-			running = append(running, t)
+// missingFirst puts first what one waits for.
+func missingFirst(v view) []client.Task {
+	var waiting, there []client.Task
+	for _, t := range v.tasks {
+		if v.reached(t) {
+			there = append(there, t)
 		} else {
 			waiting = append(waiting, t)
 		}
 	}
-	return append(waiting, running...)
+	return append(waiting, there...)
 }

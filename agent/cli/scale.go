@@ -101,15 +101,13 @@ func runScale(ctx context.Context, a *app, targets []scaleTarget, wait waitOptio
 			return err
 		}
 		a.warn(written)
-		if !wait.quiet {
-			if _, err := fmt.Fprintf(a.stdout, "%s scaled to %d\n", t.service, t.replicas); err != nil {
-				return err
-			}
+		if err := wait.say(a, fmt.Sprintf("%s scaled to %d", t.service, t.replicas)); err != nil {
+			return err
 		}
 	}
 	var problems []error
 	for _, t := range targets {
-		problems = append(problems, wait.until(ctx, a, c, t.service))
+		problems = append(problems, wait.until(ctx, a, c, t.service, toRun))
 		if ctx.Err() != nil {
 			break
 		}
@@ -139,6 +137,8 @@ func resolveTargets(ctx context.Context, c *client.Client, targets []scaleTarget
 		switch {
 		case !ok:
 			return nil, fmt.Errorf("no service %q: see piswarm ls", name)
+		case mode == cluster.ReplicatedJob:
+			return nil, fmt.Errorf("%s is a job, whose tasks end: piswarm update --replicas changes how many are to succeed", name)
 		case mode != cluster.Replicated:
 			return nil, fmt.Errorf("%s is a %s service: only replicated ones have a number of replicas", name, mode)
 		case seen[name]:

@@ -18,6 +18,8 @@ func serviceCommands(a *app) []*cobra.Command {
 		newTaskListCommand(a),
 		newServiceInspectCommand(a),
 		newScaleCommand(a),
+		newUpdateCommand(a),
+		newRollbackCommand(a),
 		newServiceRemoveCommand(a),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
 func newServiceListCommand(a *app) *cobra.Command {
@@ -92,12 +93,41 @@ func serviceList(whole bool) list[client.ServiceStatus] {
 				return familiar(s.Image)
 			}},
 			{name: "Ports", header: "PORTS", cell: func(s client.ServiceStatus) string { return portsString(s.Ports) }},
+			{name: "Update", header: "UPDATE", cell: func(s client.ServiceStatus) string { return string(s.Update.State) }, hidden: true},
 		},
 		fill: filledServiceStatus,
 		id:   func(s client.ServiceStatus) string { return shortID(s.ID, whole) },
 	}
 }
 
+// replicasString is docker's, and says what an update is at that is not completed.
 func replicasString(s client.ServiceStatus) string {
-	return fmt.Sprintf("%d/%d", s.Replicas.Running, s.Replicas.Desired)
+	text := countString(s)
+	if word := updateString(s.Update.State); word != "" {
+		text += " (" + word + ")"
+	}
+	return text
+}
+
+func countString(s client.ServiceStatus) string {
+	text := fmt.Sprintf("%d/%d", s.Replicas.Running, s.Replicas.Desired)
+	if s.Mode.Job() {
+		text += fmt.Sprintf(" (%d/%d completed)", s.Replicas.Completed, s.Replicas.Total)
+	}
+	return text
+}
+
+// updateString is empty for an update that is completed.
+func updateString(s cluster.UpdateState) string {
+	switch s {
+	case cluster.UpdateCompleted:
+		return ""
+	case cluster.UpdatePaused:
+		return "update paused"
+	case cluster.RollbackStarted:
+		return "rolling back"
+	case cluster.RollbackCompleted:
+		return "rolled back"
+	}
+	return strings.ReplaceAll(string(s), "_", " ")
 }

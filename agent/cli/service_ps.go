@@ -12,23 +12,25 @@ import (
 
 func newTaskListCommand(a *app) *cobra.Command {
 	var o listOptions
+	var past bool
 	cmd := &cobra.Command{
 		Use:   "ps [OPTIONS] [SERVICE...]",
 		Short: "List tasks, those of all services if none is named",
 		Example: `  piswarm ps
-  piswarm ps greeters
+  piswarm ps --all greeters
   piswarm ps --filter node=pi1 --filter state=running`,
 		ValidArgsFunction: completeServices(a),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runTaskList(cmd, a, args, o)
+			return runTaskList(cmd, a, args, o, past)
 		},
 		DisableFlagsInUseLine: true,
 	}
 	addListFlags(cmd, &o, "IDs", filterKeys(taskMatchers))
+	cmd.Flags().BoolVarP(&past, "all", "a", false, "also what the tasks were before, as far as nodes remember")
 	return cmd
 }
 
-func runTaskList(cmd *cobra.Command, a *app, services []string, o listOptions) error {
+func runTaskList(cmd *cobra.Command, a *app, services []string, o listOptions, past bool) error {
 	f, err := parseFilter(o.filters, taskMatchers)
 	if err != nil {
 		return &usageError{cmd, err}
@@ -42,15 +44,33 @@ func runTaskList(cmd *cobra.Command, a *app, services []string, o listOptions) e
 	} else if services, err = resolveServices(cmd.Context(), c, services); err != nil {
 		return err
 	}
+	read := c.Tasks
+	if past {
+		read = c.TaskHistory
+	}
 	var tasks []client.Task
 	for _, service := range services {
-		some, err := c.Tasks(cmd.Context(), service)
+		some, err := read(cmd.Context(), service)
 		if err != nil {
 			return err
 		}
 		tasks = append(tasks, some...)
 	}
-	return taskList(a, o.noTrunc).print(a.stdout, o, f.apply(tasks))
+	return taskList(a, o.noTrunc).print(a.stdout, o, taskRows(f.apply(tasks), past))
+}
+
+// taskRow is one line of the list.
+type taskRow struct {
+	client.Task
+	before bool // the same task as in the line above, earlier
+}
+
+func taskRows(tasks []client.Task, past bool) []taskRow {
+	rows := make([]taskRow, len(tasks))
+	for i, t := range tasks {
+		rows[i] = taskRow{t, past && i > 0 && taskName(t) == taskName(tasks[i-1])}
+	}
+	return rows
 }
 
 var taskMatchers = map[string]matcher[client.Task]{
@@ -65,34 +85,39 @@ var taskMatchers = map[string]matcher[client.Task]{
 // maxErrorWidth keeps a task on one line of a terminal; --no-trunc shows the rest.
 const maxErrorWidth = 60
 
-func taskList(a *app, whole bool) list[client.Task] {
+func taskList(a *app, whole bool) list[taskRow] {
 	now := a.now()
-	return list[client.Task]{
-		columns: []column[client.Task]{
-			{name: "ID", header: "ID", cell: func(t client.Task) string { return shortID(t.ID, whole) }},
-			{name: "Name", header: "NAME", cell: taskName},
-			{name: "Image", header: "IMAGE", cell: func(t client.Task) string {
+	return list[taskRow]{
+		columns: []column[taskRow]{
+			{name: "ID", header: "ID", cell: func(t taskRow) string { return shortID(t.ID, whole) }},
+			{name: "Name", header: "NAME", cell: func(t taskRow) string {
+				if t.before {
+					return `\_ ` + taskName(t.Task) // docker's
+				}
+				return taskName(t.Task)
+			}},
+			{name: "Image", header: "IMAGE", cell: func(t taskRow) string {
 				if whole {
 					return t.Image
 				}
 				return familiar(t.Image)
 			}},
-			{name: "Node", header: "NODE", cell: func(t client.Task) string { return t.Node }},
-			{name: "DesiredState", header: "DESIRED STATE", cell: func(t client.Task) string { return capitalised(string(t.Desired)) }},
-			{name: "CurrentState", header: "CURRENT STATE", cell: func(t client.Task) string {
+			{name: "Node", header: "NODE", cell: func(t taskRow) string { return t.Node }},
+			{name: "DesiredState", header: "DESIRED STATE", cell: func(t taskRow) string { return capitalised(string(t.Desired)) }},
+			{name: "CurrentState", header: "CURRENT STATE", cell: func(t taskRow) string {
 				return strings.TrimSpace(capitalised(string(t.State)) + " " + ago(now, t.Since))
 			}},
-			{name: "Error", header: "ERROR", cell: func(t client.Task) string {
+			{name: "Error", header: "ERROR", cell: func(t taskRow) string {
 				if whole || t.Error == "" {
 					return t.Error
 				}
 				return shorten(oneLine(t.Error), maxErrorWidth)
 			}},
-			{name: "Service", header: "SERVICE", cell: func(t client.Task) string { return t.Service }, hidden: true},
-			{name: "Slot", header: "SLOT", cell: func(t client.Task) string { return fmt.Sprint(t.Slot) }, hidden: true},
-			{name: "Address", header: "ADDRESS", cell: func(t client.Task) string { return t.Address }, hidden: true},
+			{name: "Service", header: "SERVICE", cell: func(t taskRow) string { return t.Service }, hidden: true},
+			{name: "Slot", header: "SLOT", cell: func(t taskRow) string { return fmt.Sprint(t.Slot) }, hidden: true},
+			{name: "Address", header: "ADDRESS", cell: func(t taskRow) string { return t.Address }, hidden: true},
 		},
-		id: func(t client.Task) string { return shortID(t.ID, whole) },
+		id: func(t taskRow) string { return shortID(t.ID, whole) },
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func runContext(ctx context.Context, f *fakeAgent, stdin string, args ...string)
 	var stdout, stderr bytes.Buffer
 	a := newApp(strings.NewReader(stdin), &stdout, &stderr)
 	a.now = func() time.Time { return testNow }
-	if len(args) > 0 && (args[0] == "create" || args[0] == "scale") {
+	if len(args) > 0 && slices.Contains([]string{"create", "scale", "update", "rollback"}, args[0]) {
 		a.now = time.Now // these wait
 	}
 	a.pace = testPace
@@ -132,6 +133,7 @@ func shelf(t *testing.T) *fakeAgent {
 	greeters := client.Service{}
 	greeters.ID = "greeters-0123456789abcdef"
 	greeters.SpecVersion = 1
+	greeters.Version = "7@node1"
 	greeters.VirtualIP = netip.MustParseAddr("10.77.255.1")
 	greeters.Spec = cluster.Spec{
 		Name: "greeters", Labels: map[string]string{"team": "door", "beta": ""}, Mode: cluster.Replicated, Replicas: 2,
@@ -163,6 +165,31 @@ func TestLists(t *testing.T) { session(t, "lists.txt", shelf(t), nil) }
 func TestTemplatesAndFilters(t *testing.T) { session(t, "templates.txt", shelf(t), nil) }
 
 func TestInspect(t *testing.T) { session(t, "inspect.txt", shelf(t), nil) }
+
+// TestChanges holds what is told of updates, jobs and tasks of the past.
+func TestChanges(t *testing.T) {
+	f := shelf(t)
+	f.services[0].Status.Update = client.UpdateStatus{State: cluster.UpdatePaused, Message: "task greeters.2 failed: exit code 1"}
+	f.services[1].Status.Update = client.UpdateStatus{State: cluster.Updating}
+	job := client.Service{}
+	job.ID, job.Spec.Name, job.Spec.Mode, job.Spec.Replicas = "backup-0123456789abcdef", "backup", cluster.ReplicatedJob, 3
+	job.Status.Replicas.Completed = 1
+	f.services = append(f.services, job)
+	task := func(id, service string, slot int, desired, state cluster.State, minutes int, problem string) client.Task {
+		return client.Task{ID: id, Service: service, Slot: slot, Node: "pi2", Desired: desired, State: state, Since: testNow.Add(-time.Duration(minutes) * time.Minute), Error: problem}
+	}
+	f.tasks = append(f.tasks,
+		task("job1", "backup", 1, cluster.Complete, cluster.Complete, 9, ""),
+		task("job2", "backup", 2, client.Shutdown, cluster.Failed, 8, "exit code 1"),
+		task("job3", "backup", 3, cluster.Running, cluster.Running, 2, ""),
+	)
+	f.past = []client.Task{
+		task("task1-before", "greeters", 1, client.Shutdown, cluster.Failed, 4, "exit code 2"),
+		task("task1-first", "greeters", 1, client.Shutdown, cluster.Complete, 5, ""),
+		task("job3", "backup", 3, client.Shutdown, cluster.Failed, 3, "exit code 1"),
+	}
+	session(t, "changes.txt", f, nil)
+}
 
 func TestStatus(t *testing.T) {
 	session(t, "status.txt", shelf(t), func(t *testing.T, args []string, r result) {

@@ -107,8 +107,13 @@ func writeStatus(out *bytes.Buffer, s client.Status, tasks []client.Task, width 
 	}
 	writeColumns(out, width, []string{"SERVICE", "MODE", "RUNNING", "IMAGE", "PORTS"}, len(s.Services), func(i int) []string {
 		s := s.Services[i]
-		return []string{s.Name, string(s.Mode), replicasString(s), familiar(s.Image), portsString(s.Ports)}
+		return []string{s.Name, string(s.Mode), countString(s), familiar(s.Image), portsString(s.Ports)}
 	})
+	for _, s := range s.Services {
+		if word := updateString(s.Update.State); word != "" {
+			writeWrapped(out, width, strings.TrimSuffix("! "+s.Name+" "+word+": "+oneLine(s.Update.Message), ": "))
+		}
+	}
 	for _, line := range notRunning(tasks) {
 		writeWrapped(out, width, "! "+line)
 	}
@@ -128,13 +133,14 @@ func nodeCount(nodes []client.NodeStatus) string {
 	return fmt.Sprintf("%d of %s ready", ready, plural(len(nodes), "node"))
 }
 
-// notRunning says which tasks that shall run do not and why, those with the same reason in one line.
+// notRunning says which tasks that shall run do not, or failed for good, and why, those with the same reason in one line.
 func notRunning(tasks []client.Task) []string {
 	type trouble struct{ service, what string }
 	var order []trouble
 	names := map[trouble][]string{}
 	for _, t := range tasks {
-		if !wanted(t) || t.State == cluster.Running {
+		givenUp := over(t) && t.State == cluster.Failed
+		if !givenUp && (!wanted(t) || t.State == cluster.Running) {
 			continue
 		}
 		what := string(t.State)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
@@ -21,12 +22,14 @@ var update = flag.Bool("update", false, "write the plans that come out into test
 //
 //	nodes     NAME PLATFORM MEMORY/CPUS [LABEL=VALUE] [down|left|unknown] [pause|drain] [leaving] [settled] [no-memory-limit]
 //	cluster   [minority]
-//	services  NAME [global] [replicas=N] [option=VALUE …]
+//	services  NAME [global|job|global-job] [replicas=N] [option=VALUE …]
 //	plans     SERVICE SLOT NODE STATE [option=VALUE …], as it is before
-//	want      SERVICE SLOT NODE kept|new|adopted|gone, as it is after; of a task without a node, the reason
+//	updates   SERVICE STATE [option=VALUE …], as it is before
+//	want      SERVICE SLOT NODE kept|new|adopted|gone, as it is after; of a task without a node, the reason; of an
+//	          update, how far it is
 //
-// In plans, a task with the option orphan is reported and in no plan, and replaces=NODE/ATTEMPT names a task of the
-// same slot.
+// In plans, a task with the option orphan is reported and in no plan, and replaces=NODE/ATTEMPT and follows=NODE/ATTEMPT
+// name a task of the same slot.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -78,6 +81,8 @@ func parse(t *testing.T, text string) Input {
 			in.Services = append(in.Services, parseService(t, words))
 		case section == "plans":
 			parsePlanned(t, words, &in)
+		case section == "updates":
+			parseUpdate(t, words, &in)
 		default:
 			t.Fatalf("line %q in section %q", line, section)
 		}
@@ -121,6 +126,40 @@ func parseService(t *testing.T, words []string) cluster.Service {
 		switch key {
 		case "global":
 			s.Spec.Mode = cluster.Global
+		case "job":
+			s.Spec.Mode = cluster.ReplicatedJob
+		case "global-job":
+			s.Spec.Mode = cluster.GlobalJob
+		case "max-concurrent":
+			s.Spec.MaxConcurrent = number(t, value)
+		case "max-attempts":
+			s.Spec.Restart.MaxAttempts = number(t, value)
+		case "generation":
+			s.Generation = uint64(number(t, value))
+		case "past":
+			// The versions before, the latest first; a failed one with an exclamation mark.
+			for v := range strings.SplitSeq(value, ",") {
+				v, failed := strings.CutSuffix(v, "!")
+				s.Past = append(s.Past, cluster.Revision{SpecVersion: uint64(number(t, v)), Failed: failed})
+			}
+		case "rolling-back":
+			s.RollingBack = true
+		case "parallelism":
+			s.Spec.Update.Parallelism = number(t, value)
+		case "delay":
+			s.Spec.Update.Delay = seconds(t, value)
+		case "monitor":
+			s.Spec.Update.Monitor = seconds(t, value)
+		case "ratio":
+			ratio, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Spec.Update.MaxFailureRatio = ratio
+		case "on-failure":
+			s.Spec.Update.FailureAction = cluster.FailureAction(value)
+		case "order":
+			s.Spec.Update.Order = cluster.Order(value)
 		case "replicas":
 			s.Spec.Replicas = number(t, value)
 		case "version":
@@ -155,7 +194,39 @@ func parseService(t *testing.T, words []string) cluster.Service {
 			t.Fatalf("service %s: %q", words[0], w)
 		}
 	}
+	s.Spec.Rollback = s.Spec.Update
+	for i := range s.Past {
+		s.Past[i].Spec = s.Spec
+	}
 	return s
+}
+
+func seconds(t *testing.T, s string) time.Duration { return time.Duration(number(t, s)) * time.Second }
+
+func parseUpdate(t *testing.T, words []string, in *Input) {
+	t.Helper()
+	plan := in.Plans[words[0]]
+	plan.Update.State = cluster.UpdateState(words[1])
+	for _, w := range words[2:] {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "generation":
+			plan.Update.Generation = uint64(number(t, value))
+		case "base":
+			plan.Update.Base = uint64(number(t, value))
+		case "message":
+			plan.Update.Message = strings.ReplaceAll(value, "_", " ")
+		case "failed":
+			for v := range strings.SplitSeq(value, ",") {
+				p := strings.Split(v, "/")
+				plan.Update.Failed = append(plan.Update.Failed, taskID(plan.ServiceID, number(t, p[0]), p[1], uint64(number(t, p[2]))))
+			}
+			slices.Sort(plan.Update.Failed)
+		default:
+			t.Fatalf("update of %s: %q", words[0], w)
+		}
+	}
+	in.Plans[words[0]] = plan
 }
 
 func parsePlanned(t *testing.T, words []string, in *Input) {
@@ -166,6 +237,7 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 	task := cluster.Task{Slot: number(t, words[1]), Node: strings.Trim(words[2], "-"), SpecVersion: 1, Attempt: 1}
 	status := cluster.TaskStatus{Slot: task.Slot, State: cluster.State(words[3])}
 	orphan := false
+	var seen Reported
 	for _, w := range words[4:] {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
@@ -177,11 +249,26 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 			status.Restarts = number(t, value)
 		case "avoid":
 			task.Avoid = strings.Split(value, ",")
+		case "for":
+			seen.For = seconds(t, value)
+		case "ran":
+			seen.Ran = seconds(t, value)
+		case "error":
+			status.Error = strings.ReplaceAll(value, "_", " ")
+		case "final":
+			status.Final = true
+		case "ended":
+			task.Ended = cluster.State(value)
 		case "orphan":
 			orphan = true
-		case "replaces":
+		case "replaces", "follows":
 			node, attempt, _ := strings.Cut(value, "/")
-			task.Replaces = taskID(plan.ServiceID, task.Slot, node, uint64(number(t, attempt)))
+			id := taskID(plan.ServiceID, task.Slot, node, uint64(number(t, attempt)))
+			if key == "replaces" {
+				task.Replaces = id
+			} else {
+				task.Follows = id
+			}
 		case "retired":
 			plan.Retired = uint64(number(t, value))
 		case "of":
@@ -199,7 +286,8 @@ func parsePlanned(t *testing.T, words []string, in *Input) {
 	// The leader passes on what ready nodes report; "unreported" stands for none.
 	ready := slices.ContainsFunc(in.Nodes, func(n Node) bool { return n.ID == task.Node && n.Condition == cluster.Ready })
 	if ready && status.State != "unreported" {
-		in.Status[task.ID] = Reported{Node: task.Node, TaskStatus: status}
+		seen.Node, seen.TaskStatus = task.Node, status
+		in.Status[task.ID] = seen
 	}
 }
 
@@ -238,6 +326,9 @@ func render(in Input, out Output) string {
 			before[t.ID] = true
 		}
 		nodeOf := map[string]string{}
+		for _, t := range in.Plans[name].Tasks {
+			nodeOf[t.ID] = t.Node
+		}
 		for _, t := range after[name].Tasks {
 			nodeOf[t.ID] = t.Node
 		}
@@ -250,7 +341,7 @@ func render(in Input, out Output) string {
 			}
 			delete(before, t.ID)
 			line := fmt.Sprintf("%s %d %s", name, t.Slot, cmp.Or(t.Node, "-"))
-			if t.Node == "" {
+			if t.Node == "" && t.Ended == "" {
 				fate = t.Reason
 			}
 			line += " " + fate
@@ -263,6 +354,12 @@ func render(in Input, out Output) string {
 			if t.Replaces != "" {
 				line += " replaces=" + nodeOf[t.Replaces]
 			}
+			if t.Follows != "" {
+				line += " follows=" + cmp.Or(nodeOf[t.Follows], "?")
+			}
+			if t.Ended != "" {
+				line += " ended=" + string(t.Ended)
+			}
 			if len(t.Avoid) > 0 {
 				line += " avoid=" + strings.Join(t.Avoid, ",")
 			}
@@ -273,6 +370,19 @@ func render(in Input, out Output) string {
 				lines = append(lines, fmt.Sprintf("%s %d %s gone", name, t.Slot, t.Node))
 			}
 		}
+		if u := after[name].Update; u.State != "" {
+			line := fmt.Sprintf("%s update %s", name, u.State)
+			if len(u.Failed) > 0 {
+				line += fmt.Sprintf(", %d failed", len(u.Failed))
+			}
+			if u.Message != "" {
+				line += ": " + u.Message
+			}
+			lines = append(lines, line)
+		}
+	}
+	for _, name := range out.Rollback {
+		lines = append(lines, "roll back "+name)
 	}
 	for _, name := range out.Delete {
 		lines = append(lines, "delete the plan of "+name)

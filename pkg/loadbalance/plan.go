@@ -8,7 +8,16 @@ import (
 )
 
 // Plan returns the rules that a node needs. It never changes its input.
-func Plan(in Input) Ruleset {
+func Plan(in Input) Ruleset { return new(Planner).Plan(in) }
+
+// Planner plans again and again. It gives the same rules as [Plan], but remembers those of each service: when one of a
+// thousand has changed, the others need not be written anew. The zero one is ready.
+type Planner struct {
+	parts map[string]servicePart // by name
+}
+
+// Plan returns the rules that a node needs. It never changes its input.
+func (p *Planner) Plan(in Input) Ruleset {
 	in.Peers = slices.DeleteFunc(slices.Clone(in.Peers), func(p Peer) bool {
 		return in.Interface == "" || !p.Subnet.IsValid() || !p.Address.IsValid()
 	})
@@ -19,7 +28,7 @@ func Plan(in Input) Ruleset {
 	in.Services = slices.Clone(in.Services)
 	slices.SortFunc(in.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
 	// What lets packets pass comes before what sends them, should the tables not change at the same instant.
-	return Ruleset{Tables: []Table{filter(in), mangle(in), nat(in)}}
+	return Ruleset{Tables: []Table{filter(in), mangle(in), p.nat(in)}}
 }
 
 // mangle says how replies find the way back through the node that their connection came from.

@@ -154,6 +154,43 @@ service greeters 10.77.255.1 9000:5000/tcp 10.77.1.2 10.77.2.2
 	}
 }
 
+// What a planner remembers must not show.
+func TestPlannerForgetsWhatChanged(t *testing.T) {
+	const node = "node 192.168.1.20 eth0 10.77.1.0/24\n"
+	const first = node + "service web 10.77.255.2 80:8080/tcp,53:53/udp 10.77.1.3 10.77.2.3\nservice app 10.77.255.3 81:80/tcp 10.77.1.4\n"
+	var p Planner
+	for _, text := range []string{
+		first,
+		strings.Replace(first, "10.77.2.3", "10.77.3.3", 1),
+		strings.Replace(first, "80:8080", "80:8081", 1),
+		strings.Replace(first, "80:8080", "82:8080", 1),
+		strings.Replace(first, "53/udp", "53/tcp", 1),
+		strings.Replace(first, ",53:53/udp", "", 1),
+		strings.Replace(first, "255.2", "255.4", 1),
+		strings.Replace(first, " 10.77.1.3 10.77.2.3", "", 1),
+		strings.Replace(first, "web", "zoo", 1),
+		node,
+	} {
+		p.Plan(parseInput(t, first))
+		if got, want := p.Plan(parseInput(t, text)).String(), Plan(parseInput(t, text)).String(); got != want {
+			t.Errorf("of\n%sit plans\n%swant\n%s", text, got, want)
+		}
+	}
+	for _, change := range []func(s *Service){
+		func(s *Service) { s.Backends[0] = netip.MustParseAddr("10.77.9.9") },
+		func(s *Service) { s.Ports[0].Published = 99 },
+		func(s *Service) { s.Ports[0].Targets[0] = netip.MustParseAddrPort("10.77.9.9:99") },
+	} {
+		in := parseInput(t, first)
+		var p Planner
+		p.Plan(in)
+		change(&in.Services[0])
+		if got, want := p.Plan(in).String(), Plan(in).String(); got != want {
+			t.Errorf("an input that was changed in place is planned as\n%swant\n%s", got, want)
+		}
+	}
+}
+
 // Values that come from other nodes end up in rules that root runs.
 func TestHostileValuesDoNotBecomeRules(t *testing.T) {
 	in := parseInput(t, `

@@ -27,6 +27,7 @@ type ground struct {
 	laptop, node *space
 	network      *network.Network
 	firewall     *firewall.Firewall
+	planner      loadbalance.Planner
 	backends     []netip.Addr
 	servers      []*http.Server
 	dir          string // of the containers' namespaces
@@ -153,7 +154,7 @@ func (g *ground) change(ctx context.Context, services []loadbalance.Service) err
 	input := g.input()
 	input.Services = services
 	return g.node.in(func() error {
-		if err := g.firewall.Apply(ctx, loadbalance.Plan(input)); err != nil {
+		if err := g.firewall.Apply(ctx, g.planner.Plan(input)); err != nil {
 			return err
 		}
 		_, err := g.firewall.Repair(ctx)

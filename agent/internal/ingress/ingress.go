@@ -70,6 +70,8 @@ type Ingress struct {
 	released        []string
 	releasedChanged loop.Trigger
 
+	planner loadbalance.Planner
+
 	// What the last pass led connections to.
 	backends map[network.Backend]bool
 	alive    map[netip.Addr]bool
@@ -137,7 +139,7 @@ func (i *Ingress) pass(ctx context.Context) error {
 	if moved {
 		ways = i.applyNetwork(ctx, want.network)
 	}
-	rules := i.cfg.Firewall.Apply(ctx, loadbalance.Plan(want.rules))
+	rules := i.cfg.Firewall.Apply(ctx, i.planner.Plan(want.rules))
 	forgotten := i.forget(ctx, want, rules == nil)
 	i.release(want.released, rules == nil && forgotten == nil)
 	i.cfg.Names.Set(want.names)

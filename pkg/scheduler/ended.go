@@ -37,18 +37,23 @@ func (s *service) dropEarlierRuns(p *pass) {
 			continue
 		}
 		if _, there := p.status[t.ID]; there && t.Ended == "" {
-			if s.rerun == nil {
-				s.rerun = map[place]string{}
-			}
-			where := place{slot: t.Slot}
-			if s.global() {
-				where.node = t.Node
-			}
-			s.rerun[where] = max(s.rerun[where], t.ID) // of two from a partition either
+			s.runsStill(t.Slot, t.Node, t.ID)
 		}
 		s.drop(t)
 	}
 	s.tasks = kept
+}
+
+// runsStill notes a task of a job that is not wanted any more and has not ended yet.
+func (s *service) runsStill(slot int, node, id string) {
+	if s.rerun == nil {
+		s.rerun = map[place]string{}
+	}
+	where := place{slot: slot}
+	if s.global() {
+		where.node = node
+	}
+	s.rerun[where] = max(s.rerun[where], id) // of two from a partition either
 }
 
 // atATime is how many tasks of the wanted ones there may be at the moment: of a job, those that have ended and as many

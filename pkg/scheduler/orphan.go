@@ -28,7 +28,13 @@ func (p *pass) findOrphans() {
 	}
 	for id, r := range p.status {
 		s, n := byID[r.ServiceID], p.byID[r.Node]
-		if s == nil || n == nil || planned[id] || r.State != cluster.Running || r.SpecVersion != s.SpecVersion {
+		if s == nil || n == nil || planned[id] {
+			continue
+		}
+		if s.job() {
+			s.runsStill(r.Slot, n.ID, id)
+		}
+		if r.State != cluster.Running || r.SpecVersion != s.SpecVersion {
 			continue
 		}
 		if (s.global() && r.Slot == 0 || !s.global() && r.Slot > 0) && n.Condition == cluster.Ready && !n.Leaving && s.mayStay(n) {

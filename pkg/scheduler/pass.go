@@ -52,7 +52,7 @@ type service struct {
 	past    []*edition // as far as they were needed
 	orphans []Reported
 	rollout
-	rerun map[place]string // see dropEarlierRuns
+	rerun map[place]string // see runsStill
 }
 
 // global tells whether every node has one task of the service.

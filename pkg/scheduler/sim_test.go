@@ -45,6 +45,24 @@ func (w *shelfSim) step() error {
 		}
 	}
 	w.work()
+	return w.apart()
+}
+
+// apart tells whether no work of a job is done twice at a time.
+func (w *shelfSim) apart() error {
+	seen := map[string]string{}
+	for _, id := range slices.Sorted(maps.Keys(w.procs)) {
+		p := w.procs[id]
+		s := w.service(p.Service)
+		if !s.Spec.Mode.Job() || p.State != cluster.Starting && p.State != cluster.Running {
+			continue
+		}
+		where := s.Spec.Name + " " + placeOf(s, cluster.Task{Slot: p.Slot, Node: p.node})
+		if seen[where] != "" {
+			return fmt.Errorf("%s: %s and %s at a time", where, seen[where], id)
+		}
+		seen[where] = id
+	}
 	return nil
 }
 
@@ -88,6 +106,9 @@ func (w *shelfSim) account(s cluster.Service, why fate) {
 
 // within tells whether no more places were given up than the user allows.
 func (w *shelfSim) within(s cluster.Service, before cluster.Plan) error {
+	if s.Spec.Mode.Job() {
+		return w.atATime(s)
+	}
 	config := s.Spec.Update
 	if s.RollingBack {
 		config = s.Spec.Rollback
@@ -107,6 +128,20 @@ func (w *shelfSim) within(s cluster.Service, before cluster.Plan) error {
 	w.count["given up"] += n
 	if n > most {
 		return fmt.Errorf("%s: %d places were given up, at most %d may: %v; before %+v after %+v", s.Spec.Name, n, most, w.places[s.Spec.Name], before, w.plans[s.Spec.Name])
+	}
+	return nil
+}
+
+// atATime tells whether no more tasks of a job are there than may run, and of a slot that has succeeded none.
+func (w *shelfSim) atATime(s cluster.Service) error {
+	n := 0
+	for _, t := range w.plans[s.Spec.Name].Tasks {
+		if t.Ended == "" {
+			n++
+		}
+	}
+	if most := s.Spec.MaxConcurrent; most > 0 && n > most {
+		return fmt.Errorf("%s: %d tasks, at most %d may be at a time: %+v", s.Spec.Name, n, most, w.plans[s.Spec.Name])
 	}
 	return nil
 }
@@ -226,7 +261,7 @@ func seeds(t *testing.T, usual uint64) uint64 {
 // allow, every update ends, and what can serve does.
 func TestUpdatesKeepServing(t *testing.T) {
 	total := map[string]int{}
-	for seed := range seeds(t, 2000) {
+	for seed := range seeds(t, 1000) {
 		w := newShelfSim(seed)
 		if err := w.run(); err != nil {
 			t.Fatalf("seed %d, second %d: %v", seed, w.second, err)
@@ -244,4 +279,73 @@ func TestUpdatesKeepServing(t *testing.T) {
 			t.Errorf("nothing was %s: the test shows little", what)
 		}
 	}
+}
+
+// TestJobsAreDone: whatever happens, no work of a job is done twice at a time, no more at a time than may be, and all of
+// it in the end.
+func TestJobsAreDone(t *testing.T) {
+	total := map[string]int{}
+	for seed := range seeds(t, 200) {
+		w := newShelfSim(seed)
+		if err := jobSetup(w).runJobs(); err != nil {
+			t.Fatalf("seed %d, second %d: %v", seed, w.second, err)
+		}
+		for what, n := range w.count {
+			total[what] += n
+		}
+	}
+	t.Log(total)
+	for _, what := range []string{"waited", "complete", "failed"} {
+		if total[what] == 0 && os.Getenv("PISWARM_SEEDS") == "" {
+			t.Errorf("nothing %s: the test shows little", what)
+		}
+	}
+}
+
+// jobSetup makes jobs of the services.
+func jobSetup(w *shelfSim) *shelfSim {
+	for i := range w.services {
+		s := &w.services[i].Spec
+		s.Mode, s.Ports, s.Container.Image, s.Restart.Condition = cluster.GlobalJob, nil, "task", cluster.RestartOnFailure
+		if s.Replicas > 0 {
+			s.Mode, s.MaxConcurrent = cluster.ReplicatedJob, w.r.IntN(3)
+		}
+	}
+	return w
+}
+
+func (w *shelfSim) runJobs() error {
+	for range 40 {
+		if w.r.IntN(4) == 0 {
+			w.disturb()
+		}
+		if err := w.step(); err != nil {
+			return err
+		}
+	}
+	for _, n := range w.nodes {
+		n.up, n.availability = true, cluster.Active
+	}
+	for range 200 {
+		if err := w.step(); err != nil {
+			return err
+		}
+	}
+	for _, s := range w.services {
+		want, ended := s.Spec.Replicas, 0
+		if s.Spec.Mode.PerNode() {
+			want = len(w.nodes)
+		}
+		for _, t := range w.plans[s.Spec.Name].Tasks {
+			if t.Ended == "" || t.SpecVersion != s.SpecVersion || t.Ended == cluster.Failed && s.Spec.Restart.MaxAttempts == 0 {
+				return fmt.Errorf("in the end %s has %+v", s.Spec.Name, t)
+			}
+			w.count[string(t.Ended)]++
+			ended++
+		}
+		if ended != want {
+			return fmt.Errorf("in the end %d tasks of %s have ended, want %d", ended, s.Spec.Name, want)
+		}
+	}
+	return nil
 }

@@ -60,8 +60,11 @@ const (
 	given  fate = "given" // up by the leader
 )
 
-// What the images of a name that begins so do.
-var qualities = []string{"good", "good", "good", "crash", "reject", "sick"}
+// What the images of a name that begins so do. A task of a job ends.
+var (
+	qualities    = []string{"good", "good", "good", "crash", "reject", "sick"}
+	jobQualities = []string{"task"}
+)
 
 func newShelfSim(seed uint64) *shelfSim {
 	w := &shelfSim{
@@ -130,14 +133,18 @@ func (w *shelfSim) disturb() {
 			spec = w.policy(spec).WithDefaults()
 		}
 		w.images++
-		spec.Container.Image = fmt.Sprint(pick(w.r, qualities), w.images)
+		from := qualities
+		if s.Spec.Mode.Job() {
+			from = jobQualities
+		}
+		spec.Container.Image = fmt.Sprint(pick(w.r, from), w.images)
 		w.change(s, s.Changed(spec, now))
 	case 4:
 		if back, err := s.RolledBack(false, now); err == nil {
 			w.change(s, back)
 		}
 	case 5, 6:
-		if s.Spec.Mode == cluster.Replicated {
+		if !s.Spec.Mode.PerNode() {
 			most := 8
 			if !w.roomy {
 				most = len(w.nodes)
@@ -247,7 +254,7 @@ func (w *shelfSim) work() {
 			p.live(w.r, w.service(p.Service).Spec.Restart)
 		case p.State != cluster.Running:
 			delete(w.procs, id)
-		case p.State == cluster.Running:
+		default:
 			if p.wait--; p.wait < -3 { // all nodes have released it
 				delete(w.procs, id)
 			}
@@ -257,7 +264,11 @@ func (w *shelfSim) work() {
 
 // start makes the container of a task that has none, if it need not wait for another one to end.
 func (w *shelfSim) start(s cluster.Service, t cluster.Task) {
-	if w.procs[t.ID] != nil || w.procs[t.Follows] != nil {
+	if w.procs[t.ID] != nil {
+		return
+	}
+	if w.procs[t.Follows] != nil {
+		w.count["waited"]++
 		return
 	}
 	spec, known := s.SpecOf(t.SpecVersion)
@@ -273,10 +284,17 @@ func (w *shelfSim) start(s cluster.Service, t cluster.Task) {
 // live lets a second pass for a container that is wanted.
 func (p *process) live(r *rand.Rand, policy cluster.RestartPolicy) {
 	p.wait--
-	if p.wait > 0 || p.State == cluster.Running || p.Final {
+	if p.wait > 0 || p.Final {
 		return
 	}
-	switch {
+	switch task := strings.HasPrefix(p.image, "task"); {
+	case p.State == cluster.Running && !task:
+	case p.State == cluster.Running && r.IntN(4) == 0:
+		p.fail("exit code 1")
+	case p.State == cluster.Running:
+		p.State, p.Final = cluster.Complete, true
+	case p.State == cluster.Starting && task:
+		p.State, p.wait = cluster.Running, 2+r.IntN(4)
 	case strings.HasPrefix(p.image, "forgotten"):
 	case strings.HasPrefix(p.image, "reject"):
 		p.State, p.Error = cluster.Rejected, "no such image"
@@ -321,7 +339,7 @@ func (w *shelfSim) served(s cluster.Service) map[string]bool {
 }
 
 func placeOf(s cluster.Service, t cluster.Task) string {
-	if s.Spec.Mode == cluster.Global {
+	if s.Spec.Mode.PerNode() {
 		return t.Node
 	}
 	return fmt.Sprint(t.Slot)

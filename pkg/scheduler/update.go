@@ -28,6 +28,11 @@ func (s *service) rolls() bool {
 	return s.update.State == cluster.Updating || s.update.State == cluster.RollbackStarted
 }
 
+// goesBack tells whether a rollback is decided, and the service does not say so yet.
+func (s *service) goesBack() bool {
+	return s.update.State == cluster.RollbackStarted && !s.RollingBack
+}
+
 // judge finds out how the update does, and takes the action that the user wants when too many of its tasks fail.
 func (s *service) judge(p *pass) {
 	if s.job() {
@@ -42,11 +47,14 @@ func (s *service) judge(p *pass) {
 		s.begin()
 	}
 	s.resume()
-	s.halted = s.update.Paused()
-	if s.rolls() {
+	s.halted = s.update.Paused() || s.goesBack()
+	if s.rolls() && !s.halted {
 		s.countFailures(p)
-		s.act(p)
+		s.act()
 		s.underWay = s.countUnderWay(p)
+	}
+	if s.goesBack() {
+		p.back = append(p.back, s.Spec.Name)
 	}
 	for _, t := range s.tasks {
 		s.tidy(t)
@@ -166,7 +174,7 @@ func (p *pass) failure(t *task, status Reported) string {
 }
 
 // act does what the user wants when too many tasks have failed.
-func (s *service) act(p *pass) {
+func (s *service) act() {
 	failed := len(s.update.Failed)
 	if failed == 0 || s.config.FailureAction == cluster.OnFailureContinue || float64(failed) <= s.config.MaxFailureRatio*float64(len(s.tasks)) {
 		return
@@ -176,7 +184,7 @@ func (s *service) act(p *pass) {
 	case s.RollingBack:
 		s.update.State = cluster.RollbackPaused
 	case s.config.FailureAction == cluster.OnFailureRollback && s.canGoBack():
-		p.back = append(p.back, s.Spec.Name)
+		s.update.State = cluster.RollbackStarted
 	default:
 		s.update.State = cluster.UpdatePaused
 	}

@@ -80,6 +80,7 @@ func TestConvergenceOfUpdates(t *testing.T) {
 		{"says completed too early", 2, cluster.Replicated, toUpdate, `0: completed 1=running 2=running~ | 1: completed 1=running 2=running~`, "undecided"},
 		{"waits between two tasks", 2, cluster.Replicated, toUpdate, `0: updating 1=running 2=running~ | 300: updating 1=running 2=running~`, "undecided"},
 		{"does not wait for ever", 2, cluster.Replicated, toUpdate, `0: updating 1=running 2=running~ | 660: updating 1=running 2=running~`, "given up: 1/2 running"},
+		{"may wait for its next task", 2, cluster.Replicated, toUpdate, `0: updating 1=running 2=running~ | 659: updating 1=running 2=running~`, "undecided"},
 		{"fits nowhere", 2, cluster.Replicated, toUpdate, `0: updating 1=pending 2=running~ | 10: updating 1=pending 2=running~`, "given up: 0/2 running; s.1 pending: reason 1"},
 		{"stops the old one first", 1, cluster.Replicated, toUpdate, `0: updating 1=pending 1=overdue | 60: updating 1=pending 1=overdue`, "undecided"},
 		{"fails often, which is for the leader to judge", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 1: updating 1=starting | 2: updating 1=failed+1 | 3: updating 1=starting | 4: updating 1=failed+2`, "undecided"},
@@ -103,6 +104,8 @@ func TestConvergenceOfUpdates(t *testing.T) {
 		{"a job is run again", 2, cluster.ReplicatedJob, toUpdate, `0: updating 1=done~ 2=lost~ | 1: updating 1=running 2=done | 2: updating 1=done 2=done`, "converged"},
 		{"a job on every node", 2, cluster.GlobalJob, toRun, `0: 0=done 0=running@2 | 1: 0=done 0=done@2`, "converged"},
 		{"a job without a node", 0, cluster.GlobalJob, toRun, `0: | 10:`, "given up: 0/0 complete; no node may run it: see its constraints and piswarm node ls"},
+		{"a task that is restarted after a pause", 1, cluster.Replicated, toRun, `0: 1=failed | 14: 1=failed`, "undecided"},
+		{"a task that is not restarted after its pause", 1, cluster.Replicated, toRun, `0: 1=failed | 15: 1=failed`, "given up: 0/1 running; s.1 failed: reason 1"},
 		{"a task that is not restarted", 2, cluster.Replicated, toRun, `0: 1=running 2=running | 1: 1=running 2=lost`, "given up: 1/2 running; s.2 failed: reason 2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -134,7 +137,7 @@ func storyView(t *testing.T, want int, mode cluster.Mode, g goal, line string) v
 	t.Helper()
 	s := client.Service{}
 	s.Spec.Name, s.Spec.Replicas, s.Spec.Mode, s.SpecVersion = "s", want, mode, 2
-	s.Spec.Update.Delay = time.Minute
+	s.Spec.Update.Delay, s.Spec.Restart.Delay = time.Minute, 5*time.Second
 	if mode.PerNode() {
 		s.Spec.Replicas, s.Status.Replicas.Desired = 0, want
 	}

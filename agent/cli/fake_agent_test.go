@@ -37,6 +37,7 @@ type fakeAgent struct {
 	watchers []chan client.Event
 	refuse   map[string]string // by "METHOD path": the problem to answer with, status 400
 	overtake int               // so many updates are refused because someone else was quicker
+	conflict bool              // updates are refused because of something else that exists
 	events   bool              // false: the stream of events is refused
 	progress []client.Progress // of image load and pull
 }
@@ -138,7 +139,7 @@ func (f *fakeAgent) answer(w http.ResponseWriter, r *http.Request, status int, g
 	onWrite := f.onWrite
 	f.mu.Unlock()
 	switch {
-	case overtaken:
+	case overtaken || f.conflict && r.Method == http.MethodPut:
 		status, v = http.StatusConflict, client.Problem{Error: "changed meanwhile"}
 	case ok:
 		status, v = http.StatusBadRequest, client.Problem{Error: refused}

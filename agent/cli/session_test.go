@@ -178,7 +178,7 @@ func TestChanges(t *testing.T) {
 	task := func(id, service string, slot int, desired, state cluster.State, minutes int, problem string) client.Task {
 		return client.Task{ID: id, Service: service, Slot: slot, Node: "pi2", Desired: desired, State: state, Since: testNow.Add(-time.Duration(minutes) * time.Minute), Error: problem}
 	}
-	f.tasks = append(f.tasks,
+	f.tasks = append(slices.Insert(f.tasks, 1, task("task1-moves", "greeters", 1, cluster.Running, cluster.Starting, 0, "")),
 		task("job1", "backup", 1, cluster.Complete, cluster.Complete, 9, ""),
 		task("job2", "backup", 2, client.Shutdown, cluster.Failed, 8, "exit code 1"),
 		task("job3", "backup", 3, cluster.Running, cluster.Running, 2, ""),

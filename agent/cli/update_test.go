@@ -168,8 +168,17 @@ func TestUpdateOfWhatChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// turn plays an update: after the write, the service and its tasks go through these steps, each only when the one
-// before it has been read.
+// TestConflict holds that a conflict with something else is told of at once.
+func TestConflict(t *testing.T) {
+	f := full(t)
+	f.conflict = true
+	if r := run(t, f, "", "update", "-d", "-p", "8000:80", "web"); r.code != 1 || len(f.writes()) != 1 {
+		t.Errorf("got %+v after %d writes", r, len(f.writes()))
+	}
+}
+
+// turn plays an update: after the write, the service and its tasks go through these steps, each only when the tasks of
+// the one before it have been read. The service may be read in one step, and its tasks in the next.
 func (f *fakeAgent) turn(t *testing.T, steps ...func()) {
 	f.onWrite = func(string) {
 		f.change(steps[0])
@@ -234,7 +243,10 @@ func TestUpdateThatFails(t *testing.T) {
 			return []func(){f.at(cluster.Updating, "", old), f.at(cluster.Updating, "", old, new), f.at(cluster.UpdatePaused, "task greeters.1 failed", old, new)}
 		}, "greeters\ngreeters.1 failed on pi1: exit code 1\n", "piswarm: greeters: the update is paused: task greeters.1 failed\n"},
 		{"rolled back", []string{"update", "--image", "greeter:2", "greeters"}, func(f *fakeAgent) []func() {
-			return []func(){f.at(cluster.Updating, "", new), f.at(cluster.RollbackStarted, "task greeters.1 failed", old), f.at(cluster.RollbackCompleted, "task greeters.1 failed", old)}
+			back := func(tasks ...client.Task) func() {
+				return f.at(cluster.RollbackStarted, "task greeters.1 failed", tasks...)
+			}
+			return []func(){f.at(cluster.Updating, "", new), back(new), back(old), f.at(cluster.RollbackCompleted, "task greeters.1 failed", old)}
 		}, "greeters\ngreeters.1 failed on pi1: exit code 1\ngreeters: the update failed and is rolled back: task greeters.1 failed\ngreeters.1 running on pi1\n",
 			"piswarm: greeters: the update failed and was rolled back: task greeters.1 failed\n"},
 		{"rollback paused", []string{"rollback", "greeters"}, func(f *fakeAgent) []func() {
@@ -267,21 +279,38 @@ func TestInterruptLeavesTheUpdateGoing(t *testing.T) {
 }
 
 func TestJobIsFollowedToItsEnd(t *testing.T) {
-	f := newFakeAgent(t)
-	job := client.Service{}
-	job.Spec = cluster.Spec{Name: "greeters", Mode: cluster.ReplicatedJob, Replicas: 2}
 	done := func(slot int) client.Task {
 		task := greeter(slot, "pi1", cluster.Complete, "")
 		task.Desired = cluster.Complete
 		return task
 	}
-	step := func(tasks ...client.Task) func() {
-		return func() { f.services, f.tasks = []client.Service{job}, tasks }
-	}
-	f.turn(t, step(greeter(1, "pi1", cluster.Running, "")), step(done(1), greeter(2, "pi1", cluster.Starting, "")), step(done(1), done(2)))
-	r := run(t, f, "", "create", "--mode", "replicated-job", "--name", "greeters", "--replicas", "2", "--max-concurrent", "1", "greeter")
-	want := "svc1id\ngreeters.1 complete on pi1\ngreeters.2 starting on pi1\ngreeters.2 complete on pi1\ngreeters: 2/2 complete\n"
-	if r != (result{want, "", 0}) {
-		t.Errorf("got %+v\nwant %q", r, want)
+	for _, test := range []struct {
+		args string
+		old  []client.Task // of the first reading
+		want string
+	}{
+		{"create --mode replicated-job --name greeters --replicas 2 --max-concurrent 1 greeter", nil, "svc1id\n"},
+		// What was done before is not told again.
+		{"update --force greeters", []client.Task{made(1, done(1)), made(1, done(2))}, "greeters\n"},
+	} {
+		f := newFakeAgent(t)
+		job := client.Service{}
+		job.SpecVersion = 2
+		job.Spec = cluster.Spec{Name: "greeters", Mode: cluster.ReplicatedJob, Replicas: 2, Container: cluster.Container{Image: "greeter"}}
+		if test.old != nil {
+			f.services, f.tasks = []client.Service{job}, test.old
+		}
+		step := func(tasks ...client.Task) func() {
+			return func() { f.services, f.tasks = []client.Service{job}, tasks }
+		}
+		f.turn(t,
+			step(test.old...), step(made(2, greeter(1, "pi1", cluster.Running, ""))),
+			step(made(2, done(1)), made(2, greeter(2, "pi1", cluster.Starting, ""))), step(made(2, done(1)), made(2, done(2))),
+		)
+		r := run(t, f, "", strings.Fields(test.args)...)
+		want := test.want + "greeters.1 running on pi1\ngreeters.1 complete on pi1\ngreeters.2 starting on pi1\ngreeters.2 complete on pi1\ngreeters: 2/2 complete\n"
+		if r != (result{want, "", 0}) {
+			t.Errorf("got %+v\nwant %q", r, want)
+		}
 	}
 }

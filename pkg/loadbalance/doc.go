@@ -14,6 +14,10 @@
 // in the connection's mark that it came from A's MAC address. The container's replies get that mark back and
 // are routed through A by an ip rule (see [Mark]), because only A can undo the translation.
 //
+// PISWARM-PORTS has no rule for each port once there are many, but one for each block of them that leads on to a
+// smaller block, and in the end to the port's chain; so has PISWARM-VIPS. A thousand services cost a new connection a
+// few dozen comparisons, and a change of one of them writes its own chain anew, and at most those of its blocks.
+//
 // A container's connection to a service's virtual IP takes the same way through PISWARM-VIPS, with the port
 // left as it is.
 //

@@ -21,8 +21,10 @@ type figure struct {
 	// Busy says that the machine had other work, and that the figure, which depends on that, says little.
 	Busy    bool      `json:"busy,omitempty"`
 	Samples []float64 `json:"samples"`
-	Note    string    `json:"note,omitempty"`
-	steady  bool      // other work of the machine does not change it
+	// CPU is the seconds of processor time that each of what is counted took.
+	CPU    float64 `json:"cpuSeconds,omitempty"`
+	Note   string  `json:"note,omitempty"`
+	steady bool    // other work of the machine does not change it
 }
 
 func (f *figure) judge() {

@@ -85,7 +85,8 @@ func rateFigure(name string, goes []outcome) figure {
 		}
 	}
 	f := medianFigure(name, "1/s", 0, rates)
-	f.Note = join(f.Note, fmt.Sprintf("%.0f µs of processor each", 1e6*cpu/requests))
+	f.CPU = cpu / requests
+	f.Note = join(f.Note, fmt.Sprintf("%.0f µs of processor each", 1e6*f.CPU))
 	if trouble != "" {
 		f.Note = join(f.Note, trouble)
 	}

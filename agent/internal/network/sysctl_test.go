@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -75,5 +76,20 @@ func TestConntrackForTheNodesThereAre(t *testing.T) {
 		if got := conntrack(megabytes << 20)[0]; got.value != want || got.only != raise {
 			t.Errorf("%d MB: %+v, want %d", megabytes, got, want)
 		}
+	}
+}
+
+// The limits follow from the node's memory, so that has to be the right one.
+func TestMemory(t *testing.T) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kilobytes uint64
+	if _, err := fmt.Sscanf(string(text), "MemTotal: %d kB", &kilobytes); err != nil {
+		t.Fatal(err)
+	}
+	if got := memory() >> 10; got < kilobytes-kilobytes/100 || got > kilobytes+kilobytes/100 {
+		t.Errorf("%d kB of memory, want %d", got, kilobytes)
 	}
 }

@@ -30,7 +30,7 @@ func (s *service) rolls() bool {
 
 // goesBack tells whether a rollback is decided, and the service does not say so yet.
 func (s *service) goesBack() bool {
-	return s.update.State == cluster.RollbackStarted && !s.RollingBack
+	return s.update.State == cluster.RollbackStarted && !s.RollingBack && len(s.update.Failed) > 0
 }
 
 // judge finds out how the update does, and takes the action that the user wants when too many of its tasks fail.
@@ -47,6 +47,9 @@ func (s *service) judge(p *pass) {
 		s.begin()
 	}
 	s.resume()
+	if s.rolls() && !s.goesBack() {
+		s.update.State = s.started() // on another side of a partition it may have been the other one
+	}
 	s.halted = s.update.Paused() || s.goesBack()
 	if s.rolls() && !s.halted {
 		s.countFailures(p)

@@ -41,7 +41,8 @@ func plannedTasks(v view.View) map[string]bool {
 // counts: a task leaves on whichever of the two events comes first.
 //
 // While nothing that is planned is ready, what still runs of the service serves on. The plan may be newer than the
-// report of the task that it counts on, or be made by a leader that did not see the tasks that there were.
+// report of the task that it counts on, or be made by a leader that did not see the tasks that there were. Only a task
+// whose end another one waits for is not held up by that.
 func backends(v view.View, s cluster.Service, planned map[string]bool) []backend {
 	wanted := tasks(v, s)
 	var ready []backend
@@ -53,7 +54,9 @@ func backends(v view.View, s cluster.Service, planned map[string]bool) []backend
 		}
 	}
 	if len(ready) == 0 && len(wanted) > 0 {
-		ready = unplanned(v, s, planned)
+		ready = slices.DeleteFunc(unplanned(v, s, planned), func(b backend) bool {
+			return slices.ContainsFunc(wanted, func(t cluster.Task) bool { return t.Follows == b.id })
+		})
 	}
 	slices.SortFunc(ready, func(a, b backend) int {
 		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.node, b.node), cmp.Compare(a.id, b.id))

@@ -68,6 +68,12 @@ func TestPlanReleases(t *testing.T) {
 			replace(v, "n2", "web.2.b")
 			replace(v, "n3", "web.3.b")
 		}, all, nil},
+		"nothing planned is ready, and one waits for the end of what runs": {func(v *view.View) {
+			replace(v, "n1", "web.1.b")
+			replace(v, "n2", "web.2.b")
+			replace(v, "n3", "web.3.b")
+			v.Plans["web"].Tasks[1].Follows = "web.2"
+		}, "[10.77.1.2 10.77.3.2]", []string{"web.2"}},
 		"one that is planned is ready: the others are released": {func(v *view.View) {
 			replace(v, "n1", "web.1.b")
 			replace(v, "n2", "web.2.b")

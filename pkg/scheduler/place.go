@@ -92,12 +92,13 @@ func (s *service) unfit(p *pass, t *task) {
 
 // placeGlobal gives a task to every node that fits and has none.
 func (s *service) placeGlobal(p *pass) {
-	for _, n := range s.candidates(p, s.present) {
-		if s.perNode[n.index] > 0 || s.room(s.present, n) != fits || s.taskOn(n.ID) != nil {
+	e := s.own(s.newTask(0, ""))
+	for _, n := range s.candidates(p, e) {
+		if s.perNode[n.index] > 0 || s.room(e, n) != fits || s.taskOn(n.ID) != nil {
 			continue
 		}
 		t := s.newTask(0, n.ID)
-		s.settle(p, t, n, s.present)
+		s.settle(p, t, n, e)
 		s.tasks = append(s.tasks, t)
 	}
 }

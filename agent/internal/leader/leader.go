@@ -58,8 +58,8 @@ func New(cfg Config) *Leader {
 		cfg: cfg, started: now, purged: now, seen: map[string]bool{}, since: map[string]time.Time{}, tasks: map[string]watched{},
 		ticked: loop.NewTrigger(),
 	}
-	l.again = time.AfterFunc(time.Hour, l.ticked.Set)
-	l.again.Stop()
+	l.again = time.AfterFunc(watchEvery, l.ticked.Set)
+	l.again.Stop() // until something waits for time
 	return l
 }
 

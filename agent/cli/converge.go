@@ -142,6 +142,9 @@ func (c *convergence) reason(v view) string {
 		names[trouble] = append(names[trouble], taskName(t))
 	}
 	parts := []string{v.progress()}
+	if n := v.notice(); n != "" {
+		parts = append(parts, n)
+	}
 	for i, trouble := range troubles {
 		if i == maxReasons {
 			parts = append(parts, "and more, see piswarm ps "+v.service)

@@ -65,7 +65,7 @@ func TestConvergence(t *testing.T) {
 }
 
 // TestConvergenceOfUpdates reads stories as TestConvergence does. A task with a ~ is one of an earlier spec, and the
-// state of the update stands among the tasks. A task of a job that is done=… or lost=… is over.
+// state of the update stands among the tasks, with an ! if it has something to say though it goes on. A task of a job that is done=… or lost=… is over.
 func TestConvergenceOfUpdates(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -85,6 +85,8 @@ func TestConvergenceOfUpdates(t *testing.T) {
 		{"stops the old one first", 1, cluster.Replicated, toUpdate, `0: updating 1=pending 1=overdue | 60: updating 1=pending 1=overdue`, "undecided"},
 		{"fails often, which is for the leader to judge", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 1: updating 1=starting | 2: updating 1=failed+1 | 3: updating 1=starting | 4: updating 1=failed+2`, "undecided"},
 		{"fails often, and the leader goes on", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 1: updating 1=starting | 2: updating 1=failed+1 | 3: updating 1=starting | 4: updating 1=failed+2 | 5: completed 1=failed+2`, "given up: 0/1 running; s.1 failed (ended 3 times): reason 1"},
+		{"waits for room", 2, cluster.Replicated, toUpdate, `0: updating! 1=running 2=running~ | 70: updating! 1=running 2=running~`, "given up: 1/2 running; task s.1 failed"},
+		{"may have something to say", 2, cluster.Replicated, toUpdate, `0: updating! 1=running 2=running~ | 69: updating! 1=running 2=running~`, "undecided"},
 		{"is paused", 2, cluster.Replicated, toUpdate, `0: updating 1=running~ 2=running~ | 5: paused 1=failed 2=running~`, "given up: the update is paused: task s.1 failed"},
 		{"goes back", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 5: rollback_started 1=starting | 99: rollback_started 1=running`, "undecided"},
 		{"went back", 1, cluster.Replicated, toUpdate, `0: updating 1=failed | 5: rollback_completed 1=running`, "given up: the update failed and was rolled back: task s.1 failed"},
@@ -144,7 +146,10 @@ func storyView(t *testing.T, want int, mode cluster.Mode, g goal, line string) v
 	var tasks []client.Task
 	for _, word := range strings.Fields(line) {
 		if word != "leaving" && !strings.Contains(word, "=") {
-			s.Status.Update = client.UpdateStatus{State: cluster.UpdateState(word), Message: "task s.1 failed"}
+			s.Status.Update = client.UpdateStatus{State: cluster.UpdateState(strings.TrimSuffix(word, "!")), Message: "task s.1 failed"}
+			if word == "updating" {
+				s.Status.Update.Message = ""
+			}
 			continue
 		}
 		if word == "leaving" {

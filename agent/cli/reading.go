@@ -151,20 +151,28 @@ func (v view) working() bool {
 	return v.mode.Job() && slices.ContainsFunc(v.tasks, func(t client.Task) bool { return t.State == cluster.Running })
 }
 
-// underWay tells whether something is being done that can bring what is missing. Between two tasks an update only
-// watches and waits.
+// between tells whether an update is between two tasks, where it only watches and waits.
+func (v view) between() bool {
+	return v.updating() && !slices.ContainsFunc(v.tasks, func(t client.Task) bool { return t.State != cluster.Running })
+}
+
+// underWay tells whether something is being done that can bring what is missing. An update that says something while it
+// waits may wait for what does not come: room on a node.
 func (v view) underWay() bool {
-	if v.leaving || v.working() {
+	if v.leaving || v.working() || v.between() && v.update.Message == "" {
 		return true
 	}
-	waiting := slices.ContainsFunc(v.tasks, func(t client.Task) bool { return t.State != cluster.Running })
-	return v.updating() && !waiting || slices.ContainsFunc(v.tasks, func(t client.Task) bool {
+	return slices.ContainsFunc(v.tasks, func(t client.Task) bool {
 		return t.State == cluster.Preparing || t.State == cluster.Starting
 	})
 }
 
-// pause is how long a task that failed may wait for its restart.
+// pause is how long nothing may be under way though all is well: before a task that failed is restarted, and before an
+// update goes on.
 func (v view) pause() time.Duration {
+	if v.between() {
+		return v.patience
+	}
 	if slices.ContainsFunc(v.tasks, func(t client.Task) bool { return t.State == cluster.Failed && !over(t) }) {
 		return v.restart
 	}
@@ -181,10 +189,14 @@ func (v view) progress() string {
 
 func (v view) String() string { return v.service + ": " + v.progress() }
 
-// notice is what is to be told of an update besides its tasks.
+// notice is what is to be told of an update besides its tasks: that it goes back, which task failed, what it waits for.
 func (v view) notice() string {
-	if v.goal == toUpdate && v.update.State == cluster.RollbackStarted {
-		return strings.TrimSuffix("the update failed and is rolled back: "+oneLine(v.update.Message), ": ")
+	message := oneLine(v.update.Message)
+	switch {
+	case !v.updating():
+		return ""
+	case v.goal == toUpdate && v.update.State == cluster.RollbackStarted:
+		return strings.TrimSuffix("the update failed and is rolled back: "+message, ": ")
 	}
-	return ""
+	return message
 }

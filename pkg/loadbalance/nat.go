@@ -13,6 +13,9 @@ func (p *Planner) nat(in Input) Table {
 	chains := []Chain{
 		{pre, []string{
 			fmt.Sprintf("-d %s -j %s", in.VirtualIPs, vips),
+			// Containers ask the agent for names, whatever service is published at that port.
+			fmt.Sprintf("-i %s -d %s/32 -p udp -m udp --dport 53 -j RETURN", in.Bridge, gateway(in)),
+			fmt.Sprintf("-i %s -d %s/32 -p tcp -m tcp --dport 53 -j RETURN", in.Bridge, gateway(in)),
 			// A packet to 127.0.0.0/8 that comes in from outside is not for us to forward.
 			fmt.Sprintf("! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j %s", ports),
 		}},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 )
 
@@ -71,9 +72,8 @@ func filter(in Input) Table {
 		"! -i lo -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
 	}
 	// Containers ask the agent for names, also where the host's own firewall lets nothing in.
-	gateway := in.Subnet.Masked().Addr().Next()
 	for _, proto := range []string{"udp", "tcp"} {
-		inputRules = append(inputRules, fmt.Sprintf("-i %s -s %s -d %s/32 -p %s -m %s --dport 53 -j ACCEPT", in.Bridge, in.Subnet, gateway, proto, proto))
+		inputRules = append(inputRules, fmt.Sprintf("-i %s -s %s -d %s/32 -p %s -m %s --dport 53 -j ACCEPT", in.Bridge, in.Subnet, gateway(in), proto, proto))
 	}
 
 	forwardRules := []string{
@@ -108,6 +108,9 @@ func filter(in Input) Table {
 		Chains: []Chain{{input, inputRules}, {forward, forwardRules}},
 	}
 }
+
+// gateway is the node's own address on its bridge.
+func gateway(in Input) netip.Addr { return in.Subnet.Masked().Addr().Next() }
 
 // ethernet returns a hardware address as iptables-save writes it, or nothing if it is none. The rules are run
 // as root and the address comes from another node, so nothing but an address gets through.

@@ -53,6 +53,35 @@ func TestOwnTasksOnly(t *testing.T) {
 	})
 }
 
+// A service may publish port 53; its node's containers still ask the agent for names, and everyone else the service.
+func TestNamesBesideAPublishedPort53(t *testing.T) {
+	variants(t, func(t *testing.T, command string) {
+		c := newCluster4(t, command)
+		n := c.nodes[0]
+		n.serve("agent", "10.77.1.1:53")
+		s := loadbalance.Service{Name: "pihole", VirtualIP: vip, Backends: c.backends[:1]}
+		for _, proto := range []cluster.Protocol{cluster.TCP, cluster.UDP} {
+			s.Ports = append(s.Ports, loadbalance.Port{Published: 53, Protocol: proto, Targets: at(5000, c.backends[0])})
+		}
+		c.apply([]loadbalance.Service{s})
+		for _, proto := range []string{"tcp", "udp"} {
+			for _, test := range []struct {
+				from *host
+				to   string
+				want string
+			}{
+				{c.clients[0], "10.77.1.1:53", "agent"},
+				{c.clients[0], n.addr.String() + ":53", c.backends[0].String()},
+				{c.laptop, n.addr.String() + ":53", c.backends[0].String()},
+			} {
+				if got, err := test.from.ask(proto, test.to, 1); err != nil || got[0].server != test.want {
+					t.Errorf("%s by %s: %v, %v, want %s", test.to, proto, got, err, test.want)
+				}
+			}
+		}
+	})
+}
+
 // During an update, tasks of one published port listen on different ports, and each gets its turn.
 func TestTargetsOfTheirOwn(t *testing.T) {
 	variants(t, func(t *testing.T, command string) {

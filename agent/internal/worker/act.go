@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -106,7 +107,7 @@ func (w *Worker) start(ctx context.Context, t *task, id string, made containers.
 	}
 	hostname := cmp.Or(spec.Container.Hostname, id[:min(12, len(id))])
 	w.mu.Lock()
-	t.exit, t.oom, t.begun, t.runningAt = nil, false, false, time.Time{}
+	t.exit, t.oom, t.begun, t.runningAt, t.ready, t.check = nil, false, false, time.Time{}, false, nil
 	w.mu.Unlock()
 	err = w.cfg.Runtime.Create(ctx, containers.Spec{
 		ID: id, Task: made,
@@ -115,10 +116,14 @@ func (w *Worker) start(ctx context.Context, t *task, id string, made containers.
 		// The bridge's address, where the agent answers names.
 		ResolvConf: fmt.Sprintf("nameserver %s\noptions ndots:0\n", w.cfg.Subnet().Addr().Next()),
 	})
+	var health cluster.Health
 	if err == nil {
 		w.mu.Lock()
 		t.container = containers.Created
 		w.mu.Unlock()
+		health, err = w.healthOf(ctx, spec)
+	}
+	if err == nil {
 		err = w.cfg.Runtime.Start(ctx, id)
 	}
 	if err != nil {
@@ -129,16 +134,23 @@ func (w *Worker) start(ctx context.Context, t *task, id string, made containers.
 		}
 		return err
 	}
+	begun := time.Now()
 	w.mu.Lock()
 	t.container, t.waited = containers.Running, nil
 	w.mu.Unlock()
 	release() // the rest is waiting, and others may start meanwhile
-	if err := w.awaitPorts(ctx, t, id, spec.Ports); err != nil && ctx.Err() == nil {
+	ports := spec.Ports
+	if health.HTTP != "" || health.TCP {
+		ports = append(slices.Clone(ports), cluster.Port{Target: spec.HealthPort(), Protocol: cluster.TCP})
+	}
+	if err := w.awaitPorts(ctx, t, id, ports); err != nil && ctx.Err() == nil {
 		w.cfg.Log.Warn("a task counts as running without a look at its ports", "service", spec.Name, "task", id, "error", err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if t.exit == nil { // else the next look says how it ended
+		t.check = checkOf(health, begun, time.Now())
+		t.ready = t.check == nil
 		t.runs(time.Now())
 	}
 	return nil

@@ -29,7 +29,7 @@ func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group
 		follows := w.follows(v, t, now)
 		do, wait := next(facts{
 			wanted: t.wanted, known: t.known, barred: t.barred, leaving: leaving, unknown: t.unknown, final: t.status.Final,
-			container: t.container, notBefore: t.notBefore, follows: follows,
+			container: t.container, sick: t.sick(), notBefore: t.notBefore, follows: follows,
 			misplaced: subnet.IsValid() && !subnet.Contains(t.address),
 			image:     t.wanted && w.holds(t.spec.Container.Digest),
 			parting:   t.parting, patience: min(t.grace(), maxPatience),
@@ -96,6 +96,11 @@ func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id stri
 		grace := t.grace()
 		w.begin(ctx, steps, t, func(ctx context.Context) error {
 			return w.stop(ctx, t, id, spec.Container.StopSignal, grace)
+		})
+	case cure:
+		grace := t.grace()
+		w.begin(ctx, steps, t, func(ctx context.Context) error {
+			return w.cure(ctx, t, id, spec.Container.StopSignal, grace)
 		})
 	case bury:
 		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })

@@ -25,14 +25,14 @@ func (w *Worker) follows(v view.View, t *task, now time.Time) time.Time {
 	return t.followed.Add(followLimit)
 }
 
-// goneEverywhere tells whether no other ready node may have that task. A node that has reported nothing since it is back
-// is taken at the last word of its former life, and one that never reported may have anything.
+// goneEverywhere tells whether no other ready node may have that task. One that has reported nothing yet, or nothing
+// since it is back, may.
 func goneEverywhere(v view.View, id string) bool {
 	for _, m := range v.Members {
 		if m.ID == v.Self || m.Condition != cluster.Ready {
 			continue
 		}
-		if _, ok := v.Reports[m.ID]; !ok {
+		if _, ok := v.Reports[m.ID]; !ok || m.Unheard {
 			return false
 		}
 		if _, has := v.Status(m.ID, id); has {

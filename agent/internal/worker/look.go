@@ -127,6 +127,9 @@ func (w *Worker) adopt(found []containers.Container, attached []network.Attachme
 			t.container, t.address = containers.Running, addresses[c.ID]
 			continue
 		}
+		if c.State == containers.Running && t.container != containers.Running {
+			t.adopted(c.StartedAt, time.Now(), !ok)
+		}
 		t.container, t.address = c.State, addresses[c.ID]
 		if c.State == containers.Running {
 			t.runs(time.Now())

@@ -43,6 +43,7 @@ type recorder struct {
 	delay  time.Duration // of every start
 	hang   string        // starts of tasks with this prefix hang until they are given up
 	stuck  bool          // what was lost does not end
+	goes   bool          // containerd goes away while the next container starts
 }
 
 func (r *recorder) set(change func()) {
@@ -92,7 +93,24 @@ func (r *recorder) Start(ctx context.Context, id string) error {
 		return context.Cause(ctx)
 	}
 	time.Sleep(delay)
-	return r.Fake.Start(ctx, id)
+	err := r.Fake.Start(ctx, id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.goes {
+		r.goes, r.away = false, true
+		return fmt.Errorf("containerd: %w", containers.ErrUnavailable)
+	}
+	return err
+}
+
+func (r *recorder) Remove(ctx context.Context, id string) error {
+	r.mu.Lock()
+	away := r.away
+	r.mu.Unlock()
+	if away {
+		return fmt.Errorf("containerd: %w", containers.ErrUnavailable)
+	}
+	return r.Fake.Remove(ctx, id)
 }
 
 func (r *recorder) Sweep(ctx context.Context) error {
@@ -212,6 +230,7 @@ type rig struct {
 	subnet    netip.Prefix
 	nodes     []cluster.Member
 	published int
+	passes    int
 	leaving   bool
 }
 
@@ -251,6 +270,9 @@ func (r *rig) run() (stop func()) {
 			return r.subnet
 		},
 		Describe: func() (cluster.Description, []string) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.passes++
 			return cluster.Description{Platform: zero, Hostname: "pi1"}, []string{"a warning"}
 		},
 		Peer: func(id string) (containers.Peer, bool) {

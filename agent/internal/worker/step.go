@@ -19,6 +19,7 @@ const (
 	finish step = "finish" // let the connections that it has come to their end
 	count  step = "count"  // see how many are left
 	stop   step = "stop"   // end the container
+	cure   step = "cure"   // end a container that is unhealthy
 	bury   step = "bury"   // take away a container that ended, with what it leaves behind
 	forget step = "forget" // nothing is left of a task that nobody wants
 )
@@ -32,6 +33,7 @@ type facts struct {
 	barred    bool
 	leaving   bool             // the node is shutting down
 	container containers.State // empty: there is none
+	sick      time.Time        // since when it has failed its check too often; zero: it has not
 	misplaced bool             // its address is none of this node's, so that nobody reaches it
 	image     bool             // is on this node
 	unknown   bool             // nobody remembers what its containers are made of
@@ -52,10 +54,14 @@ func next(f facts, now time.Time) (step, time.Duration) {
 		switch {
 		case f.misplaced: // one that is wanted is then started anew, with another address
 			return stop, 0
-		case f.wanted && !f.barred:
+		case !f.wanted || f.barred:
+			return part(f, now)
+		case f.sick.IsZero():
 			return rest, 0
+		case now.Sub(f.sick) < lastWord: // until the nodes, which hear of it, lead nobody to it
+			return rest, lastWord - now.Sub(f.sick)
 		}
-		return part(f, now)
+		return cure, 0
 	case containers.Created: // left half-made
 		if f.wanted && !f.barred && !f.leaving && !f.unknown {
 			return start, 0

@@ -28,6 +28,8 @@ type task struct {
 	attempts  []time.Time // restarts that its policy counts
 	runningAt time.Time   // on the monotonic clock; zero as long as it does not serve
 	followed  time.Time   // since when it waits for the end of the task that it follows
+	ready     bool        // it serves, or has served, in its present life
+	check     *check      // of its health; nil if it is not checked
 	parting   parting
 	waited    map[string]time.Time // since when, for each node whose turn it was to fetch the image
 	status    cluster.TaskStatus
@@ -81,6 +83,14 @@ func (w *Worker) failed(t *task, s cluster.State, text string, now time.Time) {
 	t.status.Error = text
 }
 
+// sick returns since when the task's container has failed its check too often.
+func (t *task) sick() time.Time {
+	if t.check == nil {
+		return time.Time{}
+	}
+	return t.check.sick
+}
+
 // enter notes a change of a task's state.
 func (t *task) enter(s cluster.State) {
 	if t.status.State == s {
@@ -92,16 +102,21 @@ func (t *task) enter(s cluster.State) {
 	}
 }
 
-// runs notes that the task serves: its container runs, and nothing says that it is not ready. It is the only way to be
-// running.
+// runs notes what a task is whose container runs. It is the only way to be running.
 func (t *task) runs(now time.Time) {
-	if !t.parting.finishing.IsZero() {
-		return // it was told to end
+	switch {
+	case !t.parting.finishing.IsZero(): // it was told to end
+	case !t.sick().IsZero():
+		t.enter(cluster.Unhealthy)
+		t.status.Error = t.sickText()
+	case !t.ready:
+		t.enter(cluster.Starting)
+	default:
+		if t.runningAt.IsZero() {
+			t.runningAt = now
+		}
+		t.enter(cluster.Running)
 	}
-	if t.runningAt.IsZero() {
-		t.runningAt = now
-	}
-	t.enter(cluster.Running)
 }
 
 func (w *Worker) holds(digest string) bool {

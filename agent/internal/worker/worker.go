@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -31,6 +32,8 @@ type Runtime interface {
 	Images(context.Context) ([]cluster.Image, error)
 	Pull(context.Context, containers.PullRequest) error
 	Disk(context.Context) (containers.Disk, error)
+	ImageHealth(ctx context.Context, digest string) (cluster.Health, error)
+	Exec(ctx context.Context, id string, argv []string, limit time.Duration) (containers.Ended, error)
 	PruneImages(ctx context.Context, keep map[string]bool, free int64) ([]string, error)
 }
 
@@ -87,6 +90,9 @@ type Worker struct {
 	wake    loop.Trigger
 	started time.Time
 	slots   chan struct{} // bounds how many containers are made at a time
+	checks  loop.Trigger  // wakes the watch
+	asks    chan struct{} // bounds how many commands are begun at a time
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu      sync.Mutex
 	tasks   map[string]*task
@@ -111,6 +117,7 @@ func New(cfg Config) *Worker {
 	timer := time.AfterFunc(time.Hour, wake.Set)
 	timer.Stop()
 	return &Worker{
+		checks: loop.NewTrigger(), asks: make(chan struct{}, maxAsks), dial: (&net.Dialer{}).DialContext,
 		cfg: cfg, wake: wake, timer: timer, told: make(chan struct{}), started: time.Now(), inspect: true, tasks: map[string]*task{},
 		// Making a container is work for the processor: more at a time than there are cores gains nothing. Two
 		// even on one core, because half of the time is spent waiting for the card.
@@ -138,6 +145,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	var steps errgroup.Group
 	group.Go(func() error {
 		w.follow(ctx)
+		return nil
+	})
+	group.Go(func() error {
+		w.watch(ctx)
 		return nil
 	})
 	group.Go(func() error {
@@ -196,6 +207,7 @@ func (w *Worker) pass(ctx context.Context, err error, steps *errgroup.Group) err
 		return err
 	}
 	w.forgetRemoved(v)
+	w.checks.Set()
 	if reportErr := w.publish(); err == nil {
 		err = reportErr
 	}

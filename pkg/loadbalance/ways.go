@@ -36,7 +36,11 @@ func (p *Planner) ways(services []Service) ways {
 	}
 	seen := make(map[key]bool, 2*len(services))
 	parts := make(map[string]servicePart, len(services))
-	var all ways
+	all := ways{
+		ports:  make([]entry, 0, len(services)),
+		vips:   make([]entry, 0, len(services)),
+		chains: make([]Chain, 0, 2*len(services)),
+	}
 	take := func(found []way, into *[]entry) {
 		for _, w := range found {
 			// Whom a port or an address belongs to is decided by who fills in the services. Should it be told of two, a

@@ -139,15 +139,16 @@ func (f *Firewall) written(table string) map[string][]string {
 	if f.applied == nil {
 		return nil
 	}
-	written := map[string][]string{}
 	for _, t := range f.applied.Tables {
 		if t.Name == table {
+			written := make(map[string][]string, len(t.Chains))
 			for _, c := range t.Chains {
 				written[c.Name] = c.Rules
 			}
+			return written
 		}
 	}
-	return written
+	return nil
 }
 
 // same tells whether two rulesets are alike.

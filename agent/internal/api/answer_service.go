@@ -66,7 +66,11 @@ func update(v view.View, s cluster.Service) client.UpdateStatus {
 	u := plan(v, s).Update
 	switch {
 	case s.Generation > u.Generation && s.RollingBack:
-		return client.UpdateStatus{State: cluster.RollbackStarted}
+		st := client.UpdateStatus{State: cluster.RollbackStarted}
+		if len(s.Past) > 0 && s.Past[0].Failed {
+			st.Message = u.Message // why it goes back
+		}
+		return st
 	case s.Generation > u.Generation:
 		return client.UpdateStatus{State: cluster.Updating}
 	case u.State == "":

@@ -15,18 +15,20 @@ func TestUpdateStatus(t *testing.T) {
 	for _, test := range []struct {
 		generation uint64
 		rolling    bool
+		failed     bool
 		plan       cluster.Plan
 		want       client.UpdateStatus
 	}{
-		{0, false, cluster.Plan{}, client.UpdateStatus{State: "completed"}},
-		{1, false, cluster.Plan{}, client.UpdateStatus{State: "updating"}},
-		{2, false, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "updating"}},
-		{2, true, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "rollback_started"}},
-		{2, true, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 2, State: "rollback_completed", Message: "m"}}, client.UpdateStatus{State: "rollback_completed", Message: "m"}},
-		{1, false, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "paused", Message: "m"}},
-		{1, false, cluster.Plan{ServiceID: "earlier", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "updating"}},
+		{0, false, false, cluster.Plan{}, client.UpdateStatus{State: "completed"}},
+		{1, false, false, cluster.Plan{}, client.UpdateStatus{State: "updating"}},
+		{2, false, false, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "updating"}},
+		{2, true, false, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "rollback_started"}},
+		{2, true, false, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 2, State: "rollback_completed", Message: "m"}}, client.UpdateStatus{State: "rollback_completed", Message: "m"}},
+		{1, false, false, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "paused", Message: "m"}},
+		{1, false, false, cluster.Plan{ServiceID: "earlier", Update: cluster.Update{Generation: 1, State: "paused", Message: "m"}}, client.UpdateStatus{State: "updating"}},
+		{2, true, true, cluster.Plan{ServiceID: "s", Update: cluster.Update{Generation: 1, State: "updating", Message: "m"}}, client.UpdateStatus{State: "rollback_started", Message: "m"}},
 	} {
-		s := cluster.Service{ID: "s", Generation: test.generation, RollingBack: test.rolling, Spec: cluster.Spec{Name: "web"}}
+		s := cluster.Service{ID: "s", Generation: test.generation, RollingBack: test.rolling, Spec: cluster.Spec{Name: "web"}, Past: []cluster.Revision{{Failed: test.failed}}}
 		v := view.View{Plans: map[string]cluster.Plan{"web": test.plan}}
 		if got := update(v, s); got != test.want {
 			t.Errorf("generation %d, plan %+v: %+v, want %+v", test.generation, test.plan.Update, got, test.want)

@@ -20,7 +20,7 @@ func (o *updateOptions) addPorts() {
 			}
 			return nil
 		})
-	listed(&o.specFlags, "publish-add", f.StringArrayP("publish-add", "p", nil, "publish a port on every node, `PUBLISHED:TARGET`, also with /udp"), cluster.ParsePort,
+	listed(&o.specFlags, "publish-add", f.StringArray("publish-add", nil, "publish a port on every node, `PUBLISHED:TARGET`, also with /udp"), cluster.ParsePort,
 		func(s *cluster.Spec, all [][]cluster.Port) error {
 			for _, p := range slices.Concat(all...) {
 				// A published port can lead to one target only: it is led to another one.

@@ -93,7 +93,7 @@ func TestEveryFlagOfUpdate(t *testing.T) {
 			s.Container.Devices = append(s.Container.Devices, cluster.Device{Host: "/dev/c", Container: "/dev/c", Permissions: "rwm"})
 		},
 		"--device-rm /dev/x": func(s *cluster.Spec) { s.Container.Devices = s.Container.Devices[1:] },
-		"-p 443:8443": func(s *cluster.Spec) {
+		"--publish-add 443:8443": func(s *cluster.Spec) {
 			s.Ports = append(s.Ports, cluster.Port{Published: 443, Target: 8443, Protocol: cluster.TCP, Mode: cluster.PortIngress})
 		},
 		"--publish-add 80:9090": func(s *cluster.Spec) { s.Ports[0].Target = 9090 },
@@ -172,7 +172,7 @@ func TestUpdateOfWhatChangesMeanwhile(t *testing.T) {
 func TestConflict(t *testing.T) {
 	f := full(t)
 	f.conflict = true
-	if r := run(t, f, "", "update", "-d", "-p", "8000:80", "web"); r.code != 1 || len(f.writes()) != 1 {
+	if r := run(t, f, "", "update", "-d", "--publish-add", "8000:80", "web"); r.code != 1 || len(f.writes()) != 1 {
 		t.Errorf("got %+v after %d writes", r, len(f.writes()))
 	}
 }

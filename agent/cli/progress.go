@@ -84,7 +84,6 @@ func barLines(v view, verdict verdict, height int) []string {
 	lines := []string{fmt.Sprintf("overall progress: %d out of %s", v.done(), plural(v.want, "task"))}
 	if n := v.notice(); n != "" {
 		lines = append(lines, n)
-		height--
 	}
 	// Two lines stand around the bars, and the cursor takes one.
 	room := max(min(maxBars, height-4), 1)

@@ -314,3 +314,28 @@ func TestJobIsFollowedToItsEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestBarsOfAnUpdate holds that tasks of an earlier spec wait for their turn, and that a rollback says why.
+func TestBarsOfAnUpdate(t *testing.T) {
+	s := client.Service{}
+	s.SpecVersion = 2
+	s.Spec = cluster.Spec{Name: "greeters", Mode: cluster.Replicated, Replicas: 3}
+	s.Status.Update = client.UpdateStatus{State: cluster.RollbackStarted, Message: "task 1 on pi1: failed"}
+	v := newView(s, []client.Task{
+		made(1, greeter(1, "pi1", cluster.Running, "")), made(2, greeter(1, "pi2", cluster.Starting, "")),
+		made(1, greeter(2, "pi1", cluster.Running, "")), made(2, greeter(3, "pi3", cluster.Running, "")),
+	}, toUpdate)
+	want := `overall progress: 1 out of 3 tasks
+the update failed and is rolled back: task 1 on pi1: failed
+1/3: starting  [===================>          ] pi2
+2/3: waiting   [                              ] pi1
+3/3: running   [=============================>] pi3`
+	if got := strings.Join(barLines(v, undecided, 24), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for height := 5; height < 9; height++ {
+		if lines := barLines(v, undecided, height); len(lines) >= height {
+			t.Errorf("height %d: %d lines", height, len(lines))
+		}
+	}
+}

@@ -3,6 +3,7 @@ package containers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,11 +29,15 @@ func (r *Runtime) imageHealth(ctx context.Context, digest string) (cluster.Healt
 		return cluster.Health{}, err
 	}
 	defer cancel()
-	var image client.Image
-	if image, err = r.imageByDigest(ctx, digest); err != nil {
+	stored, err := r.client.ImageService().List(ctx, fmt.Sprintf("target.digest==%s", digest))
+	if err != nil {
 		return cluster.Health{}, r.explain(ctx, err)
 	}
-	desc, err := image.Config(ctx)
+	if len(stored) == 0 {
+		return cluster.Health{}, kindError{ErrImageUnknown, errors.New("it is not on this node: pull it first")}
+	}
+	// Whether all of the image is here is for whoever makes containers of it to find out.
+	desc, err := client.NewImage(r.client, stored[0]).Config(ctx)
 	if err != nil {
 		return cluster.Health{}, r.explain(ctx, err)
 	}

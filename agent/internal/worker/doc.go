@@ -9,6 +9,11 @@
 // A task that is to go must not be missed by anyone who talks to it (part.go): it serves until every node leads its
 // new connections elsewhere, and those that it has come to their end before it is told to stop.
 //
+// A container that runs is not a task that runs: its published ports must be open, and its health check, if it has one,
+// must have passed (health.go, pure). All checks are asked by one owner beside the loop (watch.go). A task whose
+// container ends is run again as its restart policy says (restart.go), as what it was made of (plan.go): while a service
+// is updated, that is not what the service wants now.
+//
 // The worker learns what containerd has from one listing and from events thereafter. As long as nothing happens
 // it asks containerd nothing.
 package worker

@@ -76,17 +76,21 @@ func TestFollowsATaskOfItsOwnNode(t *testing.T) {
 func TestFollowsWhatANodeMayHave(t *testing.T) {
 	for name, test := range map[string]struct {
 		condition cluster.Condition
+		unheard   bool
 		reported  bool
 		waits     bool
 	}{
-		"ready, and has not said what it has": {cluster.Ready, false, true},
-		"ready, and does not have it":         {cluster.Ready, true, false},
-		"down":                                {cluster.Down, false, false},
+		"ready, and has not said what it has": {cluster.Ready, false, false, true},
+		"ready, and does not have it":         {cluster.Ready, false, true, false},
+		"back, and has said so before":        {cluster.Ready, true, true, true},
+		"down":                                {cluster.Down, false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := following(t)
-				r.change(func() { r.nodes = append(r.nodes, cluster.Member{ID: "n3", Name: "pi3", Condition: test.condition}) })
+				r.change(func() {
+					r.nodes = append(r.nodes, cluster.Member{ID: "n3", Name: "pi3", Condition: test.condition, Unheard: test.unheard})
+				})
 				if test.reported {
 					r.has("n3")
 				}

@@ -127,6 +127,35 @@ func TestShortDiskLosesUnusedImages(t *testing.T) {
 	})
 }
 
+// A short disk loses no image that a service may go back to, and none that an old task of it is made of.
+func TestShortDiskKeepsWhatMayRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.runtime.SetDisk(containers.Disk{Total: 100, Free: 50}, 15)
+		r.start()
+		s := cluster.Service{ID: "web-id", SpecVersion: 1, Spec: cluster.Spec{Name: "web", Mode: cluster.Replicated, Container: cluster.Container{Image: "docker.io/library/web:1"}}}
+		for i := range 3 {
+			spec := s.Spec
+			spec.Container.Digest = fmt.Sprint("sha256:a", i)
+			s = s.Changed(spec, time.Now())
+			r.put(cluster.ServiceKey("web"), s)
+			r.runtime.OfferImage(spec.Container.Digest)
+			r.put(cluster.PlanKey("web"), cluster.Plan{ServiceID: "web-id", Tasks: []cluster.Task{
+				{ID: fmt.Sprint("web.", i), Slot: 1, Node: self, SpecVersion: s.SpecVersion},
+			}})
+			after(time.Minute)
+		}
+		after(2 * lookEvery)
+		var digests []string
+		for _, i := range r.report().Images {
+			digests = append(digests, i.Digest)
+		}
+		if want := []string{digest, "sha256:a1", "sha256:a2"}; !slices.Equal(digests, want) {
+			t.Errorf("images are %v, want %v", digests, want)
+		}
+	})
+}
+
 func TestShort(t *testing.T) {
 	const gb = 1 << 30
 	for _, test := range []struct {

@@ -178,8 +178,8 @@ func (p *pass) failure(t *task, status Reported) string {
 
 // act does what the user wants when too many tasks have failed.
 func (s *service) act() {
-	failed := len(s.update.Failed)
-	if failed == 0 || s.config.FailureAction == cluster.OnFailureContinue || float64(failed) <= s.config.MaxFailureRatio*float64(len(s.tasks)) {
+	share := float64(len(s.update.Failed)) / float64(max(1, len(s.tasks)))
+	if share == 0 || share <= s.config.MaxFailureRatio || s.config.FailureAction == cluster.OnFailureContinue {
 		return
 	}
 	s.halted = true

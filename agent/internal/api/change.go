@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
@@ -122,6 +123,9 @@ func changeable(v view.View, s cluster.Service, spec cluster.Spec, version strin
 	case v.Versions[cluster.ServiceKey(name)].String():
 	default:
 		return conflict("service %s was changed by someone else meanwhile: look at it and try again", name)
+	}
+	if slices.Equal(spec.Ports, s.Spec.Ports) {
+		return nil // two sides of a partition may have published one port: neither must be kept from other changes by that
 	}
 	if err := cluster.PortConflict(spec, v.Services); err != nil {
 		return conflict("%w", err)

@@ -123,6 +123,26 @@ func TestUpdateAndRollback(t *testing.T) {
 	}
 }
 
+// TestUpdateOfASharedPort: of two services that publish one port since a partition, each can be changed, and the ports
+// of neither to ones that the other has.
+func TestUpdateOfASharedPort(t *testing.T) {
+	n, server := start(t)
+	other := get(t, server.URL, "greeters").Service
+	other.ID, other.Spec.Name = "s2", "twin"
+	put(t, n.Store, cluster.ServiceKey("twin"), other)
+	s := get(t, server.URL, "greeters")
+	if len(s.Spec.Ports) == 0 {
+		t.Fatal("the service publishes nothing")
+	}
+	if status, answer := send(t, server.URL, s, func(s *cluster.Spec) { s.Labels = map[string]string{"a": "b"} }); status != 200 {
+		t.Errorf("a label: %d %s", status, answer)
+	}
+	more := func(s *cluster.Spec) { s.Ports = append(s.Ports, cluster.Port{Published: 9009, Target: 80}) }
+	if status, answer := send(t, server.URL, get(t, server.URL, "greeters"), more); status != 409 || !strings.Contains(answer, "service twin") {
+		t.Errorf("another port beside the shared one: %d %s", status, answer)
+	}
+}
+
 // TestRollbackToATakenPort holds that a rollback never publishes what another service publishes by now.
 func TestRollbackToATakenPort(t *testing.T) {
 	_, server := start(t)

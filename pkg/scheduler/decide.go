@@ -102,6 +102,7 @@ func Decide(in Input) Output {
 	// Reasons come last, when every node has all that it will have: otherwise the next call would give others.
 	for _, s := range p.services {
 		s.explain(p)
+		s.explainUpdate(p)
 	}
 	return p.output(in.Plans)
 }

@@ -13,7 +13,7 @@ func (s *service) turn(p *pass) {
 	if !s.rolls() || s.halted {
 		return
 	}
-	s.underWay, s.waits = s.countUnderWay(p), ""
+	s.underWay, s.stuck = s.countUnderWay(p), nil
 	due := make([]*task, 0, len(s.tasks))
 	for _, t := range s.tasks {
 		if s.dirty(t) && t.next == nil && (t.node != nil && t.node.Condition == cluster.Ready || t.Ended != "") {
@@ -54,10 +54,10 @@ func (s *service) turnTask(p *pass, t *task) bool {
 	follows := cmp.Or(s.follows(p, t), t.ID)
 	s.release(t)
 	n := s.nodeFor(p, t, old)
-	if n == nil {
-		s.waits = s.reason(p, s.present)
-	}
 	s.assign(t, old)
+	if n == nil {
+		s.stuck = t
+	}
 	if n != nil {
 		s.supplant(p, t, n, follows)
 	}

@@ -15,9 +15,9 @@ import (
 type rollout struct {
 	update   cluster.Update
 	config   cluster.UpdateConfig
-	halted   bool   // no slot gets the present spec for the update's sake
-	underWay int    // slots whose new task has not proved itself yet
-	waits    string // why a slot whose turn it is stays as it is
+	halted   bool  // no slot gets the present spec for the update's sake
+	underWay int   // slots whose new task has not proved itself yet
+	stuck    *task // whose turn it is, and for whose successor there is no room
 }
 
 // dirty tells whether a task is made from another version of the spec than the present one.
@@ -257,12 +257,6 @@ func (s *service) conclude(p *pass) {
 		s.forgetFailed()
 	}
 	if slices.ContainsFunc(s.tasks, func(t *task) bool { return s.untried(t) || !s.dirty(t) && !s.proved(p, t) }) {
-		if s.update.State == cluster.Updating && len(s.update.Failed) == 0 {
-			s.update.Message = ""
-			if s.underWay == 0 {
-				s.update.Message = s.waits
-			}
-		}
 		return
 	}
 	if s.RollingBack {
@@ -270,6 +264,20 @@ func (s *service) conclude(p *pass) {
 		return
 	}
 	s.update.State, s.update.Message = cluster.UpdateCompleted, ""
+}
+
+// explainUpdate says why an update does not go on, if that is for want of room.
+func (s *service) explainUpdate(p *pass) {
+	if s.update.State != cluster.Updating || len(s.update.Failed) > 0 {
+		return // the message is about failures
+	}
+	s.update.Message = ""
+	if t := s.stuck; t != nil && s.underWay == 0 {
+		n := t.node
+		s.release(t)
+		s.update.Message = s.reason(p, s.present)
+		s.assign(t, n)
+	}
 }
 
 // forgetFailed keeps of the failed tasks those that are in the plan. Where the update goes on whatever happens, their

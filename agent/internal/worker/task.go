@@ -108,7 +108,7 @@ func (t *task) runs(now time.Time) {
 	case !t.parting.finishing.IsZero(): // it was told to end
 	case !t.sick().IsZero():
 		t.enter(cluster.Unhealthy)
-		t.status.Error = t.sickText()
+		t.status.Error = t.symptom()
 	case !t.ready:
 		t.enter(cluster.Starting)
 	default:

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -159,10 +158,9 @@ func (w *Worker) cure(ctx context.Context, t *task, id, signal string, grace tim
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t.container, t.oom = containers.Stopped, false
-	w.lost(t, cluster.Failed, t.sickText(), 0, time.Now())
+	w.lost(t, cluster.Failed, "unhealthy: "+t.symptom(), 0, time.Now())
 	return nil
 }
 
-func (t *task) sickText() string {
-	return fmt.Sprintf("unhealthy: %s", cmp.Or(t.check.reason, "its check failed"))
-}
+// symptom says why the task is unhealthy.
+func (t *task) symptom() string { return cmp.Or(t.check.reason, "its check failed") }

@@ -96,7 +96,7 @@ func TestUnhealthyTaskIsEndedAndMadeAnew(t *testing.T) {
 		p.output.Store("no\ndatabase " + strings.Repeat("€", 100))
 		after(10 * time.Second)
 		same(t, "after one failure", r.told(), "web.1 running 10.77.3.2\n")
-		text := "unhealthy: the command ended with exit code 3: no database " + strings.Repeat("€", 62)
+		text := "the command ended with exit code 3: no database " + strings.Repeat("€", 62)
 		r.leaves(cluster.Running)
 		same(t, "after two", r.told(), "web.1 unhealthy 10.77.3.2 "+text+"\n")
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
@@ -106,7 +106,7 @@ func TestUnhealthyTaskIsEndedAndMadeAnew(t *testing.T) {
 		if calls := strings.Join(r.runtime.Calls(), ","); !strings.HasSuffix(calls, "stop web.1,remove web.1,create web.1,start web.1") {
 			t.Errorf("calls: %s", calls)
 		}
-		same(t, "history", r.lives(), "web.1 failed "+text+"\n")
+		same(t, "history", r.lives(), "web.1 failed unhealthy: "+text+"\n")
 		if task := r.report().Tasks[0]; task.State != cluster.Starting || task.Restarts != 1 {
 			t.Errorf("reported: %+v", task)
 		}
@@ -169,7 +169,7 @@ func TestCheckThatCannotBeAskedIsNoFailure(t *testing.T) {
 		same(t, "reported", r.told(), "web.1 running 10.77.3.2\n")
 		p.err.Store(fmt.Errorf("exec: %w", containers.ErrTimeout))
 		r.leaves(cluster.Running)
-		same(t, "reported", r.told(), "web.1 unhealthy 10.77.3.2 unhealthy: the command did not end within 30s\n")
+		same(t, "reported", r.told(), "web.1 unhealthy 10.77.3.2 the command did not end within 30s\n")
 	})
 }
 
@@ -189,7 +189,7 @@ func TestAdoptedTaskIsCheckedOn(t *testing.T) {
 		after(19 * time.Second)
 		same(t, "after two failures", r.told(), "web.1 running 10.77.3.2\n")
 		after(1100 * time.Millisecond)
-		same(t, "after three", r.told(), "web.1 unhealthy 10.77.3.2 unhealthy: the command ended with exit code 1\n")
+		same(t, "after three", r.told(), "web.1 unhealthy 10.77.3.2 the command ended with exit code 1\n")
 	})
 }
 
@@ -404,7 +404,7 @@ func TestChecksByNetwork(t *testing.T) {
 				}
 				status.Store(test.bad)
 				after(30 * time.Second)
-				same(t, "after it failed", r.told(), "web.1 unhealthy 10.77.3.2 unhealthy: "+test.text+"\n")
+				same(t, "after it failed", r.told(), "web.1 unhealthy 10.77.3.2 "+test.text+"\n")
 			})
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/piswarm/piswarm/pkg/cluster"
 	"github.com/piswarm/piswarm/pkg/lab"
 )
 
@@ -23,7 +24,7 @@ type way struct {
 // port, straight to its address, and through a proxy of each kind on the node that is asked. It does so on kept
 // connections, on new ones, and with the classic tool.
 func measureIngress(ctx context.Context, s *shelf) (all []figure, err error) {
-	if err := s.create(ctx, "pi1", "greeters", published, 1); err != nil {
+	if err := s.createResponder(ctx); err != nil {
 		return nil, err
 	}
 	tasks, err := s.tasks(ctx, "pi1", "greeters")
@@ -41,6 +42,24 @@ func measureIngress(ctx context.Context, s *shelf) (all []figure, err error) {
 		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// createResponder starts this program as the service's one task.
+func (s *shelf) createResponder(ctx context.Context) error {
+	const program = "/root/responder"
+	for _, node := range s.names() {
+		root, err := s.lab.Root(node)
+		if err != nil {
+			return err
+		}
+		if err := copyTo(root+program, "/proc/self/exe", 0o755); err != nil {
+			return err
+		}
+	}
+	return s.createAs(ctx, "pi1", "greeters", published, 1, cluster.Container{
+		Image: "greeter", Entrypoint: []string{program, responderCommand},
+		Mounts: []cluster.Mount{{Type: cluster.MountBind, Source: program, Target: program, ReadOnly: true}},
+	})
 }
 
 // comparePlace measures every way by one node.
@@ -68,7 +87,11 @@ func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all
 		}
 		for round := range ingressRounds {
 			for i := range ways {
-				w := &ways[(i+round)%len(ways)]
+				which := (i + round) % len(ways)
+				w := &ways[which]
+				if err := s.leaveFrom(ctx, which); err != nil {
+					return nil, err
+				}
 				r, err := l.measure(func(argv ...string) (string, error) { return s.on(ctx, lab.LaptopName, argv...) }, w.url)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", w.name, err)
@@ -93,6 +116,15 @@ func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all
 		}
 	}
 	return all, nil
+}
+
+// leaveFrom gives the laptop's connections source ports of their own for each way. To the task, those by the port and
+// those straight to it look alike: it takes one for a late packet of the other that has just ended, and the client tries
+// again only after a second.
+func (s *shelf) leaveFrom(ctx context.Context, way int) error {
+	first := 2000 + 15000*way
+	_, err := s.on(ctx, lab.LaptopName, "sh", "-c", fmt.Sprintf("echo %d %d > /proc/sys/net/ipv4/ip_local_port_range", first, first+14999))
+	return err
 }
 
 // openStraight gives the laptop a route over a node to a task's own address, and leave to use it: otherwise a published

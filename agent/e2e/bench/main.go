@@ -42,6 +42,10 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == responderCommand {
+		fmt.Fprintln(os.Stderr, "bench: responder:", serveResponder())
+		os.Exit(1)
+	}
 	if len(os.Args) > 2 && os.Args[1] == memberCommand {
 		serveMemberAndExit()
 	}

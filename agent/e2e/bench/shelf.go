@@ -130,10 +130,15 @@ func (s *shelf) awaitReady(ctx context.Context) error {
 
 // create makes a greeter service and waits until every node answers for all of its tasks.
 func (s *shelf) create(ctx context.Context, node, name string, port uint16, replicas int) error {
+	return s.createAs(ctx, node, name, port, replicas, cluster.Container{Image: "greeter"})
+}
+
+// createAs is create with another program than the greeter's, that greets like it.
+func (s *shelf) createAs(ctx context.Context, node, name string, port uint16, replicas int, container cluster.Container) error {
 	err := s.ask(node, func(c *client.Client) error {
 		_, err := c.CreateService(ctx, cluster.Spec{
 			Name: name, Mode: cluster.Replicated, Replicas: replicas,
-			Container: cluster.Container{Image: "greeter"},
+			Container: container,
 			Placement: cluster.Placement{Strategy: cluster.Spread},
 			Ports:     []cluster.Port{{Published: port, Target: 5000, Protocol: cluster.TCP, Mode: cluster.PortIngress}},
 		})

@@ -202,6 +202,8 @@ func (s *service) tidy(t *task) {
 	mustTurn := t.rank == departing && s.known(t.SpecVersion) == nil // it has to leave, and nothing else can be made of it
 	if next := t.next; next != nil && next.SpecVersion != t.SpecVersion && (s.dirty(next) || s.halted && !mustTurn) {
 		s.abandon(t) // its version is not wanted any more, or shall not be tried any further
+	} else if next != nil && s.known(next.SpecVersion) == nil {
+		s.abandon(t) // a move for which nothing can be made any more
 	}
 	if !s.dirty(t) || t.next != nil {
 		return

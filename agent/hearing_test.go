@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,11 +15,11 @@ func TestHearing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var condition cluster.Condition
 		var greeted []string
-		late := 0
+		var late atomic.Int32
 		h := newHearing(func() []cluster.Member {
 			return []cluster.Member{{ID: "a", Condition: cluster.Ready}, {ID: "b", Condition: condition}}
 		},
-			func(id string) { greeted = append(greeted, id) }, func() { late++ })
+			func(id string) { greeted = append(greeted, id) }, func() { late.Add(1) })
 		step := func(c cluster.Condition, want string) {
 			t.Helper()
 			condition = c
@@ -54,7 +55,7 @@ func TestHearing(t *testing.T) {
 		step(cluster.Ready, "a ready false, b ready true, ")
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if late == 0 {
+		if late.Load() == 0 {
 			t.Error("nobody is told that the time is over")
 		}
 		step(cluster.Ready, "a ready false, b ready false, ")

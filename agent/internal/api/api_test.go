@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,8 +30,8 @@ type fakeNode struct {
 	hub       loop.Hub
 	platforms []cluster.Platform
 	holders   int
-	resolved  []string // references that were looked up
-	forgotten []string // nodes
+	resolved  atomic.Int32 // how many references were looked up
+	forgotten []string     // nodes
 }
 
 func (n *fakeNode) Version() client.Version { return client.Version{Version: "1"} }
@@ -62,7 +63,7 @@ func (n *fakeNode) Pull(context.Context, string, func(done, total int64)) ([]clu
 }
 
 func (n *fakeNode) Resolve(_ context.Context, ref string) (string, string, []cluster.Platform, error) {
-	n.resolved = append(n.resolved, ref)
+	n.resolved.Add(1)
 	if ref == "nowhere" {
 		return "", "", nil, errors.New("image nowhere: nobody has it")
 	}

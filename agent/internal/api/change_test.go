@@ -85,15 +85,15 @@ func TestOvertakenUpdate(t *testing.T) {
 // TestUpdateAndRollback goes through the life of a service.
 func TestUpdateAndRollback(t *testing.T) {
 	n, server := start(t)
-	step := func(what string, do func(*cluster.Spec), generation uint64, resolved int) client.Service {
+	step := func(what string, do func(*cluster.Spec), generation uint64, resolved int32) client.Service {
 		t.Helper()
-		n.resolved = nil
+		n.resolved.Store(0)
 		if status, answer := send(t, server.URL, get(t, server.URL, "greeters"), do); status != 200 || !strings.Contains(answer, `"id":"s1"`) {
 			t.Fatalf("%s: %d %s", what, status, answer)
 		}
 		s := get(t, server.URL, "greeters")
-		if s.Generation != generation || len(n.resolved) != resolved {
-			t.Errorf("%s: generation %d, looked up %q, want generation %d and %d looked up", what, s.Generation, n.resolved, generation, resolved)
+		if s.Generation != generation || n.resolved.Load() != resolved {
+			t.Errorf("%s: generation %d, %d looked up, want generation %d and %d looked up", what, s.Generation, n.resolved.Load(), generation, resolved)
 		}
 		return s
 	}

@@ -112,50 +112,44 @@ func (s *shelf) updateImage(order string) {
 func (s *shelf) scaleUnderLoad() {
 	s.piswarm("pi1", "create --name greeters --publish 9000:5000 --replicas 8 greeter")
 	s.answering(20*time.Second, "before", pis(3), 9000, 8)
-	for range rounds(1, 5) {
-		s.under("scale 8, 2, 8", func() {
-			for _, n := range []int{2, 8} {
-				s.piswarm("pi3", fmt.Sprintf("scale greeters %d", n))
-			}
-			s.eventually(30*time.Second, "8 tasks and no other", func() bool { return s.exactly("pi1", "greeters", 8) })
-		})
-	}
+	s.under("scale 8, 2, 8", func() {
+		for _, n := range []int{2, 8} {
+			s.piswarm("pi3", fmt.Sprintf("scale greeters %d", n))
+		}
+		s.eventually(30*time.Second, "8 tasks and no other", func() bool { return s.exactly("pi1", "greeters", 8) })
+	})
 }
 
 func (s *shelf) drainUnderLoad() {
 	const replicas = 6
 	s.piswarm("pi1", fmt.Sprintf("create --name greeters --publish 9000:5000 --replicas %d greeter", replicas))
 	s.answering(20*time.Second, "before", pis(3), 9000, replicas)
-	for range rounds(1, 5) {
-		s.under("drain of pi2, pause of pi3, and back", func() {
-			s.piswarm("pi1", "node update --availability drain pi2")
-			s.eventually(40*time.Second, "pi2 has none", func() bool {
-				return s.exactly("pi1", "greeters", replicas) && !slices.Contains(nodesOf(s.seen("pi1", "greeters")), "pi2")
-			})
-			s.piswarm("pi1", "node update --availability pause pi3")
-			s.piswarm("pi1", "node update --availability active pi2")
-			s.piswarm("pi1", "node update --availability active pi3")
-			s.eventually(120*time.Second, "pi2 has work again", func() bool {
-				return slices.Contains(nodesOf(s.seen("pi1", "greeters")), "pi2") && s.exactly("pi1", "greeters", replicas)
-			})
+	s.under("drain of pi2, pause of pi3, and back", func() {
+		s.piswarm("pi1", "node update --availability drain pi2")
+		s.eventually(40*time.Second, "pi2 has none", func() bool {
+			return s.exactly("pi1", "greeters", replicas) && !slices.Contains(nodesOf(s.seen("pi1", "greeters")), "pi2")
 		})
-	}
+		s.piswarm("pi1", "node update --availability pause pi3")
+		s.piswarm("pi1", "node update --availability active pi2")
+		s.piswarm("pi1", "node update --availability active pi3")
+		s.eventually(120*time.Second, "pi2 has work again", func() bool {
+			return slices.Contains(nodesOf(s.seen("pi1", "greeters")), "pi2") && s.exactly("pi1", "greeters", replicas)
+		})
+	})
 }
 
 func (s *shelf) shutdownUnderLoad() {
 	const replicas = 6
 	s.piswarm("pi1", fmt.Sprintf("create --name greeters --publish 9000:5000 --replicas %d greeter", replicas))
 	s.answering(20*time.Second, "before", pis(3), 9000, replicas)
-	for range rounds(1, 5) {
-		s.under("clean shutdown of pi3", func() {
-			if err := s.lab.Shutdown(s.t.Context(), "pi3"); err != nil {
-				s.t.Fatal(err)
-			}
-			s.powerOn("pi3")
-			s.awaitReady(3)
-		})
-		s.eventually(20*time.Second, "exactly the wanted tasks", func() bool { return s.exactly("pi1", "greeters", replicas) })
-	}
+	s.under("clean shutdown of pi3", func() {
+		if err := s.lab.Shutdown(s.t.Context(), "pi3"); err != nil {
+			s.t.Fatal(err)
+		}
+		s.powerOn("pi3")
+		s.awaitReady(3)
+	})
+	s.eventually(20*time.Second, "exactly the wanted tasks", func() bool { return s.exactly("pi1", "greeters", replicas) })
 }
 
 // sickImage: the image's own health check fails, so that no task of it gets a request, and the service goes back.

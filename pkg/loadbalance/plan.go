@@ -29,7 +29,30 @@ func (p *Planner) Plan(in Input) Ruleset {
 	in.Services = slices.Clone(in.Services)
 	slices.SortFunc(in.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
 	// What lets packets pass comes before what sends them, should the tables not change at the same instant.
-	return Ruleset{Tables: []Table{filter(in), mangle(in), p.nat(in)}}
+	return Ruleset{Tables: []Table{filter(in), raw(in), mangle(in), p.nat(in)}}
+}
+
+// raw tells the connections apart that come by way of different nodes. The client's address is kept, so one that uses a
+// port with two nodes at the same time, which are two connections to it, would have a container take them for one: the
+// second would not be answered, and could end the first. In a conntrack zone for each node they are two to the kernel,
+// too, and it gives the second another port.
+func raw(in Input) Table {
+	const zone, zones = Prefix + "ZONE", Prefix + "ZONES"
+	var zoneRules, peerRules []string
+	for _, p := range in.Peers {
+		if _, ok := Mark(p.Index); ok && p.MAC != "" {
+			// Zone 0 is everybody else's, and that of all replies.
+			peerRules = append(peerRules, fmt.Sprintf("-m mac --mac-source %s -j CT --zone-orig %d", p.MAC, p.Index+1))
+		}
+	}
+	if len(peerRules) > 0 {
+		zoneRules = []string{fmt.Sprintf("-i %s -d %s -j %s", in.Interface, in.Subnet, zones)}
+	}
+	return Table{
+		Name:   "raw",
+		Jumps:  []Jump{{"PREROUTING", zone}},
+		Chains: []Chain{{zone, zoneRules}, {zones, peerRules}},
+	}
 }
 
 // mangle says how replies find the way back through the node that their connection came from.
@@ -45,9 +68,6 @@ func mangle(in Input) Table {
 		markRules = []string{
 			// The first packet of a connection decides for all of them.
 			fmt.Sprintf("-i %s -d %s -m conntrack --ctstate NEW -j %s", in.Interface, in.Subnet, peers),
-			// But by udp, a client that uses one port with two nodes is one connection to us: there the node
-			// that sent the last packet gets the reply.
-			fmt.Sprintf("-i %s -d %s -p udp -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -j %s", in.Interface, in.Subnet, peers),
 			// What a container sends gets its connection's mark before it is routed.
 			fmt.Sprintf("-i %s -m connmark ! --mark 0x0/%#08x -j CONNMARK --restore-mark --nfmask %#08x --ctmask %#08x",
 				in.Bridge, MarkMask, MarkMask, MarkMask),

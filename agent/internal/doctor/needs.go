@@ -57,6 +57,7 @@ var trials = []struct{ what, table, rule string }{
 	{"DNAT", "nat", "-p tcp -m tcp --dport 1 -j DNAT --to-destination 127.0.0.1:1"},
 	{"conntrack", "mangle", "-m conntrack --ctstate NEW -j RETURN"},
 	{"mac", "mangle", "-m mac --mac-source 02:00:00:00:00:01 -j RETURN"},
+	{"CT", "raw", "-j CT --zone-orig 1"},
 	{"connmark", "mangle", "-m connmark ! --mark 0x0/0xfff00000 -j CONNMARK --restore-mark --nfmask 0xfff00000 --ctmask 0xfff00000"},
 }
 
@@ -80,7 +81,7 @@ func iptables(ctx context.Context, m Machine) Finding {
 	}
 	var missing []string
 	var last error
-	for _, table := range []string{"nat", "mangle"} {
+	for _, table := range []string{"nat", "raw", "mangle"} {
 		clear(table) // an examination that was killed leaves it
 		if err := try(table, "-N", scratch); err != nil {
 			return trouble("iptables does not work", "use a kernel with netfilter; try iptables -t "+table+" -L").noted("%v", err)

@@ -25,6 +25,7 @@ type fakeChain struct {
 func newFake() *fake {
 	return &fake{tables: map[string][]*fakeChain{
 		"filter": {{name: "INPUT"}, {name: "FORWARD"}, {name: "OUTPUT"}},
+		"raw":    {{name: "PREROUTING"}},
 		"mangle": {{name: "PREROUTING"}},
 		"nat":    {{name: "PREROUTING"}, {name: "INPUT"}, {name: "OUTPUT"}, {name: "POSTROUTING"}},
 	}}
@@ -34,7 +35,7 @@ func newFake() *fake {
 func (k *fake) save(context.Context) (string, error) {
 	k.saves++
 	var b strings.Builder
-	for _, table := range []string{"filter", "mangle", "nat"} {
+	for _, table := range []string{"filter", "raw", "mangle", "nat"} {
 		fmt.Fprintf(&b, "*%s\n", table)
 		for _, c := range k.tables[table] {
 			policy := "ACCEPT"

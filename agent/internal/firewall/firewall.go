@@ -1,6 +1,6 @@
 // Package firewall puts piswarm's rules into the kernel's packet filter, and takes them out again.
 //
-// It owns the chains whose names start with PISWARM- and the jumps to them, in the tables filter, mangle and
+// It owns the chains whose names start with PISWARM- and the jumps to them, in the tables filter, raw, mangle and
 // nat. It must not touch any other rule: docker's, ufw's and the user's own stay as they are, where they are.
 // What the rules say is decided by package loadbalance alone.
 //

@@ -153,6 +153,7 @@ const foreign = `
 %[1]s -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 %[1]s -t nat -A DOCKER -p tcp --dport 8888 -j DNAT --to-destination 172.17.0.2:80
 %[1]s -t mangle -A POSTROUTING -p tcp -j ACCEPT
+%[1]s -t raw -A OUTPUT -p tcp -j ACCEPT
 `
 
 func TestCleanup(t *testing.T) {

@@ -170,6 +170,52 @@ func TestOnePortTwoNodes(t *testing.T) {
 	})
 }
 
+// By tcp, these are as many connections, and all of them are open at the same time.
+func TestOnePortManyConnections(t *testing.T) {
+	variants(t, func(t *testing.T, command string) {
+		c := newCluster4(t, command)
+		c.apply([]loadbalance.Service{greeters(c.backends[2])})
+		dialer := net.Dialer{Timeout: 2 * time.Second, LocalAddr: &net.TCPAddr{Port: 40000}, Control: func(_, _ string, raw syscall.RawConn) error {
+			var err error
+			return errors.Join(raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) }), err)
+		}}
+		var open []net.Conn
+		defer func() {
+			for _, conn := range open {
+				conn.Close()
+			}
+		}()
+		err := c.laptop.in(func() error {
+			for _, n := range c.nodes {
+				conn, err := dialer.Dial("tcp4", fmt.Sprintf("%s:9000", n.addr))
+				if err != nil {
+					return err
+				}
+				open = append(open, conn)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, conn := range open {
+			buf := make([]byte, 64)
+			if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			size, err := conn.Read(buf)
+			if err != nil {
+				t.Errorf("through node %d: %v", i+1, err)
+				continue
+			}
+			got, err := parseAnswer(string(buf[:size]))
+			if want := (answer{c.backends[2].String(), laptopAddr}); err != nil || got != want {
+				t.Errorf("through node %d: %v, %v, want %v", i+1, got, err, want)
+			}
+		}
+	})
+}
+
 // The container's own address is seen within the cluster, the node's outside of it.
 func TestOutbound(t *testing.T) {
 	variants(t, func(t *testing.T, command string) {

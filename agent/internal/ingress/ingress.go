@@ -57,8 +57,14 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// resync is how often the loop looks without being woken.
-const resync = 10 * time.Second
+const (
+	// resync is how often the loop looks without being woken.
+	resync = 10 * time.Second
+	// forgetEvery is how often the ended connections to tasks that end are forgotten. Those under way when a task begins
+	// to end have ended later, and it may take its time. A client goes through its ports, 28,000 by Linux's default,
+	// before it takes one again, for which even a busy one needs longer than this.
+	forgetEvery = time.Second
+)
 
 // Ingress is the loop.
 type Ingress struct {
@@ -71,11 +77,14 @@ type Ingress struct {
 	releasedChanged loop.Trigger
 
 	planner loadbalance.Planner
+	again   loop.Trigger // set when it is time to forget ended connections once more
+	timer   *time.Timer  // sets it
 
 	// What the last pass led connections to.
 	backends map[network.Backend]bool
 	alive    map[netip.Addr]bool
 	ending   map[netip.Addr]bool
+	endedAt  time.Time // when ended connections were forgotten last
 	udp      map[uint16]bool
 	tuned    string
 	last     network.Wanted
@@ -85,7 +94,10 @@ type Ingress struct {
 
 // New returns the loop.
 func New(cfg Config) *Ingress {
-	return &Ingress{cfg: cfg, ready: make(chan struct{}), releasedChanged: loop.NewTrigger()}
+	i := &Ingress{cfg: cfg, ready: make(chan struct{}), releasedChanged: loop.NewTrigger(), again: loop.NewTrigger()}
+	i.timer = time.AfterFunc(time.Hour, i.again.Set)
+	i.timer.Stop()
+	return i
 }
 
 // Ready is closed when the bridge and the rules are there for the first time.
@@ -122,8 +134,9 @@ func (i *Ingress) Run(ctx context.Context) error {
 	dirty, cancel := i.cfg.Store.Watch(state.Kinds(
 		cluster.KindService, cluster.KindPlan, cluster.KindReport, cluster.KindNode, cluster.KindCluster))
 	defer cancel()
+	defer i.timer.Stop()
 	return loop.Loop{
-		Name: "ingress", Wake: []<-chan struct{}{dirty, i.cfg.Members}, Resync: resync, Pass: i.pass,
+		Name: "ingress", Wake: []<-chan struct{}{dirty, i.cfg.Members, i.again}, Resync: resync, Pass: i.pass,
 		Watchdog: i.cfg.Watchdog, Log: i.cfg.Log,
 	}.Run(ctx)
 }
@@ -205,8 +218,13 @@ func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
 		errs = append(errs, i.cfg.Network.FlushConntrack(ctx, gone))
 	}
 	// Once the rules lead nothing new there: a connection that ends now and whose port is taken again is led elsewhere.
-	if ending := i.beginToEnd(want); applied && len(ending) > 0 {
+	now := time.Now()
+	if ending := i.endingNow(want, now); applied && len(ending) > 0 {
 		errs = append(errs, i.cfg.Network.FlushFinished(ctx, ending))
+		i.endedAt = now
+	}
+	if len(want.ending) > 0 {
+		i.timer.Reset(forgetEvery)
 	}
 	// Likewise, datagrams that keep coming are led on from now on.
 	if opened := i.opened(want); applied && len(opened) > 0 {
@@ -224,15 +242,16 @@ func (i *Ingress) forget(ctx context.Context, want wanted, applied bool) error {
 	return err
 }
 
-// beginToEnd are the containers that are about to stop, and were not at the last pass.
-func (i *Ingress) beginToEnd(want wanted) []netip.Addr {
-	var begin []netip.Addr
+// endingNow are the containers that are about to stop, as far as it is time to forget the ended connections to them: at
+// once when they begin to end, then again and again.
+func (i *Ingress) endingNow(want wanted, now time.Time) []netip.Addr {
+	var ending []netip.Addr
 	for a := range want.ending {
-		if !i.ending[a] {
-			begin = append(begin, a)
+		if !i.ending[a] || now.Sub(i.endedAt) >= forgetEvery {
+			ending = append(ending, a)
 		}
 	}
-	return begin
+	return ending
 }
 
 // opened are the UDP ports that lead somewhere, and did not at the last pass.

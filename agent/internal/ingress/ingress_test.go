@@ -284,29 +284,56 @@ func TestForgetsConnections(t *testing.T) {
 	}
 }
 
-// TestForgetsEndedConnectionsOnce holds that a client which takes a port again is not led to a listener that closes.
-func TestForgetsEndedConnectionsOnce(t *testing.T) {
-	v := shelf()
-	i, n := build(t, &v)
-	if _, err := pass(i, n); err != nil || n.ended != nil {
-		t.Fatalf("at the start: %v, forgot %v", err, n.ended)
-	}
-	status(v, "n2", func(s *cluster.TaskStatus) { s.State = cluster.Stopping })
-	want := []netip.Addr{netip.MustParseAddr("10.77.2.2")}
-	n.fail["firewall"] = errors.New("broken")
-	if _, err := pass(i, n); err == nil || n.ended != nil {
-		t.Errorf("while the rules still lead there it forgot %v (%v)", n.ended, err)
-	}
-	n.fail["firewall"], n.fail["finished"] = nil, errors.New("broken")
-	for range 2 { // the second time because the first one failed
-		if _, err := pass(i, n); !slices.Equal(n.ended, want) {
-			t.Errorf("forgot %v (%v), want %v", n.ended, err, want)
+// TestForgetsEndedConnections holds that a client which takes a port again is not led to a listener that closes: at once
+// when the task begins to end, and, for the connections that end later, again as long as it does.
+func TestForgetsEndedConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := shelf()
+		i, n := build(t, &v)
+		if _, err := pass(i, n); err != nil || n.ended != nil {
+			t.Fatalf("at the start: %v, forgot %v", err, n.ended)
 		}
-		n.fail["finished"] = nil
-	}
-	if _, err := pass(i, n); err != nil || n.ended != nil {
-		t.Errorf("forgot again: %v (%v)", n.ended, err)
-	}
+		status(v, "n2", func(s *cluster.TaskStatus) { s.State = cluster.Stopping })
+		want := []netip.Addr{netip.MustParseAddr("10.77.2.2")}
+		n.fail["firewall"] = errors.New("broken")
+		if _, err := pass(i, n); err == nil || n.ended != nil {
+			t.Errorf("while the rules still lead there it forgot %v (%v)", n.ended, err)
+		}
+		n.fail["firewall"], n.fail["finished"] = nil, errors.New("broken")
+		for range 2 { // the second time because the first one failed
+			if _, err := pass(i, n); !slices.Equal(n.ended, want) {
+				t.Errorf("forgot %v (%v), want %v", n.ended, err, want)
+			}
+			n.fail["finished"] = nil
+		}
+		if _, err := pass(i, n); err != nil || n.ended != nil {
+			t.Errorf("forgot again: %v (%v)", n.ended, err)
+		}
+		for range 2 {
+			time.Sleep(forgetEvery)
+			synctest.Wait()
+			select {
+			case <-i.again:
+			default:
+				t.Fatal("nothing wakes the loop to forget again")
+			}
+			if _, err := pass(i, n); err != nil || !slices.Equal(n.ended, want) {
+				t.Errorf("later it forgot %v (%v), want %v", n.ended, err, want)
+			}
+		}
+		v.Reports["n2"] = cluster.Report{Node: v.Reports["n2"].Node}
+		if _, err := pass(i, n); err != nil || n.ended != nil {
+			t.Errorf("it is gone, and it forgot %v (%v)", n.ended, err)
+		}
+		<-i.again // set before it went
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		select {
+		case <-i.again:
+			t.Error("nothing ends, and the loop is woken")
+		default:
+		}
+	})
 }
 
 // Whoever kept sending datagrams to a port that led nowhere is led on once it leads somewhere.

@@ -50,5 +50,6 @@
 // A restarted agent leaves everything as it is until it knows what is wanted: the worker adopts what runs and reports
 // it; the node compares its state with a peer's, or finds that there is none (settle); then it has its place in the
 // pod network (place.go), leader and ingress begin, and when the ingress stands the worker starts and stops
-// containers.
+// containers. What another node said of itself before a partition counts again when the two have compared their states
+// (hearing.go).
 package agent

@@ -219,8 +219,9 @@ func (s *session) run(ctx context.Context) error {
 		return fmt.Errorf("listen for other nodes: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	handler := api.New(s.agent, s.log).NodeHandler(s.state.Receive, s.agent.runtime.BlobHandler(),
-		func() time.Duration { return time.Since(s.born) })
+	handler := api.New(s.agent, s.log).NodeHandler(api.Offer{
+		Exchange: s.state.Receive, Images: s.agent.runtime.BlobHandler(), Age: func() time.Duration { return time.Since(s.born) },
+	})
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: api.ReadHeaderTimeout, IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers on the LAN must not fill the log

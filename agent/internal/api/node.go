@@ -7,12 +7,18 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/piswarm/piswarm/agent/internal/trust"
 	"github.com/piswarm/piswarm/pkg/state"
 )
 
 // Exchange takes in a message of another member and returns the answer to it.
 type Exchange func(from string, message []byte) (answer []byte, err error)
+
+// Offer is what a node has for other members.
+type Offer struct {
+	Exchange Exchange
+	Images   http.Handler         // of this node, as a read-only registry below /v2/
+	Age      func() time.Duration // how long this life of the node has been a member
+}
 
 // ExchangePath is where members exchange state.
 const ExchangePath = "/node/v1/state"
@@ -23,22 +29,10 @@ const AgePath = "/node/v1/age"
 // maxExchanges bounds how many messages of other members are worked on at a time; each may be a mebibyte.
 const maxExchanges = 8
 
-// NodeHandler is the API for other members, for mutual TLS: that for people, the exchange of state, the images of
-// this node as a read-only registry, and how long it has been a member.
-func (s *Server) NodeHandler(exchange Exchange, images http.Handler, age func() time.Duration) http.Handler {
-	mux := http.NewServeMux()
-	s.routes(mux)
-	mux.Handle("/v2/", images)
-	mux.HandleFunc("GET "+AgePath, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, "%.3f", age().Seconds()) // a peer that is gone needs no answer
-	})
+// exchange takes in messages of other members.
+func (s *Server) exchange(o Offer) peerHandler {
 	slots := make(chan struct{}, maxExchanges)
-	mux.HandleFunc("POST "+ExchangePath, func(w http.ResponseWriter, r *http.Request) {
-		from, err := trust.PeerID(r.TLS)
-		if err != nil {
-			s.fail(w, r, problem{http.StatusForbidden, err})
-			return
-		}
+	return func(from string, w http.ResponseWriter, r *http.Request) {
 		if err := take(r.Context(), slots); err != nil {
 			return
 		}
@@ -48,15 +42,20 @@ func (s *Server) NodeHandler(exchange Exchange, images http.Handler, age func() 
 			s.fail(w, r, badRequest(err))
 			return
 		}
-		answer, err := exchange(from, message)
+		answer, err := o.Exchange(from, message)
 		if err != nil {
 			s.fail(w, r, badRequest(err))
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
 		_, _ = w.Write(answer) // a peer that is gone will ask again
-	})
-	return mux
+	}
+}
+
+func age(o Offer) peerHandler {
+	return func(_ string, w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, "%.3f", o.Age().Seconds()) // a peer that is gone needs no answer
+	}
 }
 
 func take(ctx context.Context, slots chan<- struct{}) error {

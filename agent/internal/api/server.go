@@ -94,43 +94,6 @@ type handler func(*http.Request) (any, error)
 // memberHandler answers one route on a node that is in a cluster.
 type memberHandler func(*Member, *http.Request) (any, error)
 
-// Handler is the API for people, for the unix socket.
-func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	s.routes(mux)
-	return mux
-}
-
-func (s *Server) routes(mux *http.ServeMux) {
-	mux.Handle("GET /v1/version", s.handle(func(*http.Request) (any, error) { return s.node.Version(), nil }))
-	mux.Handle("POST /v1/init", s.handle(s.init))
-	mux.Handle("POST /v1/join", s.handle(s.join))
-	mux.Handle("POST /v1/leave", s.handle(s.leave))
-	mux.Handle("GET /v1/token", s.member(func(m *Member, _ *http.Request) (any, error) { return client.Token{Token: m.Token}, nil }))
-
-	mux.Handle("GET /v1/status", s.member(func(m *Member, _ *http.Request) (any, error) { return status(m.View()), nil }))
-	mux.Handle("GET /v1/services", s.member(func(m *Member, _ *http.Request) (any, error) { return services(m.View()), nil }))
-	mux.Handle("POST /v1/services", s.member(createService))
-	mux.Handle("GET /v1/services/{name}", s.member(getService))
-	mux.Handle("PUT /v1/services/{name}", s.member(updateService))
-	mux.Handle("DELETE /v1/services/{name}", s.member(removeService))
-	mux.Handle("POST /v1/services/{name}/scale", s.member(scaleService))
-	mux.Handle("POST /v1/services/{name}/rollback", s.member(rollbackService))
-	mux.Handle("GET /v1/tasks", s.member(listTasks))
-	mux.Handle("GET /v1/nodes", s.member(func(m *Member, _ *http.Request) (any, error) { return nodes(m.View()), nil }))
-	mux.Handle("GET /v1/nodes/{name}", s.member(getNode))
-	mux.Handle("PATCH /v1/nodes/{name}", s.member(updateNode))
-	mux.Handle("DELETE /v1/nodes/{name}", s.member(removeNode))
-	mux.Handle("GET /v1/images", s.member(func(m *Member, _ *http.Request) (any, error) { return images(m.View()), nil }))
-	mux.Handle("DELETE /v1/images", s.member(removeImage))
-	mux.Handle("POST /v1/images/load", s.stream(loadImages))
-	mux.Handle("POST /v1/images/pull", s.stream(pullImage))
-	mux.HandleFunc("GET /v1/events", s.events)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, notFound("no such route: %s %s", r.Method, r.URL.Path))
-	})
-}
-
 func (s *Server) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/piswarm/piswarm/agent/internal/trust"
+	"github.com/piswarm/piswarm/pkg/client"
+)
+
+// callers says who may call a route.
+type callers uint8
+
+const (
+	// people are who may open this node's unix socket: root and the group piswarm.
+	people callers = 1 << iota
+	// members are the other nodes: they have proved with a certificate that they know the cluster's secret.
+	members
+)
+
+// route is one row of the API.
+type route struct {
+	method, pattern string
+	callers         callers
+	handler         http.Handler
+}
+
+// routes is the whole API, and who may call what. Members get what they need of one another and nothing of what people
+// do: a member that has gone bad hands over records, which are checked one by one, and commands nobody.
+func (s *Server) routes(o Offer) []route {
+	return []route{
+		{"GET", "/v1/version", people, s.handle(func(*http.Request) (any, error) { return s.node.Version(), nil })},
+		{"POST", "/v1/init", people, s.handle(s.init)},
+		{"POST", "/v1/join", people, s.handle(s.join)},
+		{"POST", "/v1/leave", people, s.handle(s.leave)},
+		{"GET", "/v1/token", people, s.member(func(m *Member, _ *http.Request) (any, error) { return client.Token{Token: m.Token}, nil })},
+
+		{"GET", "/v1/status", people, s.member(func(m *Member, _ *http.Request) (any, error) { return status(m.View()), nil })},
+		{"GET", "/v1/services", people, s.member(func(m *Member, _ *http.Request) (any, error) { return services(m.View()), nil })},
+		{"POST", "/v1/services", people, s.member(createService)},
+		{"GET", "/v1/services/{name}", people, s.member(getService)},
+		{"PUT", "/v1/services/{name}", people, s.member(updateService)},
+		{"DELETE", "/v1/services/{name}", people, s.member(removeService)},
+		{"POST", "/v1/services/{name}/scale", people, s.member(scaleService)},
+		{"POST", "/v1/services/{name}/rollback", people, s.member(rollbackService)},
+		{"GET", "/v1/tasks", people, s.member(listTasks)},
+		{"GET", "/v1/nodes", people, s.member(func(m *Member, _ *http.Request) (any, error) { return nodes(m.View()), nil })},
+		{"GET", "/v1/nodes/{name}", people, s.member(getNode)},
+		{"PATCH", "/v1/nodes/{name}", people, s.member(updateNode)},
+		{"DELETE", "/v1/nodes/{name}", people, s.member(removeNode)},
+		{"GET", "/v1/images", people, s.member(func(m *Member, _ *http.Request) (any, error) { return images(m.View()), nil })},
+		{"DELETE", "/v1/images", people, s.member(removeImage)},
+		{"POST", "/v1/images/load", people, s.stream(loadImages)},
+		{"POST", "/v1/images/pull", people, s.stream(pullImage)},
+		{"GET", "/v1/events", people, http.HandlerFunc(s.events)},
+
+		{"POST", ExchangePath, members, s.peer(s.exchange(o))},
+		{"GET", AgePath, members, s.peer(age(o))},
+		{"GET", "/v2/", members, s.peer(func(_ string, w http.ResponseWriter, r *http.Request) { o.Images.ServeHTTP(w, r) })}, // and HEAD
+	}
+}
+
+// Handler is the API for people, for the unix socket.
+func (s *Server) Handler() http.Handler { return s.door(people, Offer{}) }
+
+// NodeHandler is the API for other members, for mutual TLS.
+func (s *Server) NodeHandler(o Offer) http.Handler { return s.door(members, o) }
+
+// door answers one kind of caller: what is for others is refused, whatever it is that was sent.
+func (s *Server) door(who callers, o Offer) http.Handler {
+	mux := http.NewServeMux()
+	for _, row := range s.routes(o) {
+		h := row.handler
+		if row.callers&who == 0 {
+			h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, refusal(row.callers, r)) })
+		}
+		mux.Handle(row.method+" "+row.pattern, h)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, notFound("no such route: %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+func refusal(who callers, r *http.Request) error {
+	whose := "the other nodes, with the cluster's certificate"
+	if who == people {
+		whose = "the people on the node itself, by its socket"
+	}
+	return problem{http.StatusForbidden, fmt.Errorf("%s %s is for %s", r.Method, r.URL.Path, whose)}
+}
+
+// peerHandler answers one route to the member that has proved to be node from.
+type peerHandler func(from string, w http.ResponseWriter, r *http.Request)
+
+// peer lets members in by what their connection has proved, also if the listener before it were told to take anyone.
+func (s *Server) peer(h peerHandler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		from, err := trust.PeerID(r.TLS)
+		if err != nil {
+			s.fail(w, r, problem{http.StatusForbidden, err})
+			return
+		}
+		h(from, w, r)
+	})
+}

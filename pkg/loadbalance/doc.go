@@ -27,4 +27,9 @@
 //   - another node, or a container on it, is forwarded back to a container of that same node: it would drop
 //     a packet that comes from outside with its own address as the source,
 //   - a container talks to something outside of the cluster.
+//
+// # What containers do not reach
+//
+// Containers talk to everybody but the members' own ports, gossip and the node API, on any machine. Only the first packet
+// of a connection is compared with the ports; an established one costs no more than before.
 package loadbalance

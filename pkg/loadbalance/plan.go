@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
 // Plan returns the rules that a node needs. It never changes its input.
@@ -83,17 +85,27 @@ func mangle(in Input) Table {
 // filter says what may pass, whatever the policy of the built-in chains is; docker, for one, sets FORWARD's
 // to DROP.
 func filter(in Input) Table {
-	const input, forward = Prefix + "INPUT", Prefix + "FORWARD"
+	const input, forward, members = Prefix + "INPUT", Prefix + "FORWARD", Prefix + "MEMBERS"
 
 	// The node's sysctl route_localnet lets localhost reach containers. It would also let a host of the LAN
 	// reach what listens on 127.0.0.1 here, so that is refused as the kernel refuses it by default
 	// (CVE-2020-8558).
 	inputRules := []string{
 		"! -i lo -d 127.0.0.0/8 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP",
+		// No container, of this node or of another, talks to the members' ports at any address of the node's. Those of
+		// this node are known by the bridge: one that may send what it likes can send under any address.
+		fmt.Sprintf("-i %s -m conntrack ! --ctstate RELATED,ESTABLISHED -j %s", in.Bridge, members),
+		fmt.Sprintf("! -i lo -s %s -m conntrack ! --ctstate RELATED,ESTABLISHED -j %s", in.Pool, members),
 	}
 	// Containers ask the agent for names, also where the host's own firewall lets nothing in.
 	for _, proto := range []string{"udp", "tcp"} {
 		inputRules = append(inputRules, fmt.Sprintf("-i %s -s %s -d %s/32 -p %s -m %s --dport 53 -j ACCEPT", in.Bridge, in.Subnet, gateway(in), proto, proto))
+	}
+
+	memberRules := []string{
+		fmt.Sprintf("-p tcp -m tcp --dport %d -j DROP", cluster.GossipPort),
+		fmt.Sprintf("-p udp -m udp --dport %d -j DROP", cluster.GossipPort),
+		fmt.Sprintf("-p tcp -m tcp --dport %d -j DROP", cluster.NodeAPIPort),
 	}
 
 	forwardRules := []string{
@@ -107,7 +119,11 @@ func filter(in Input) Table {
 		fmt.Sprintf("-d %s -m conntrack --ctstate INVALID -j DROP", in.Pool),
 		// Published ports and virtual IPs.
 		fmt.Sprintf("-d %s -m conntrack --ctstate DNAT -j ACCEPT", in.Pool),
-		// A container may talk to everyone, under its own address only.
+		// Nor do containers talk to the members' ports of another node: at no address at all outside of the pod network,
+		// for who is a member is not all known here, nor all the addresses that a member has. What comes from a node's
+		// address would pass there.
+		fmt.Sprintf("-i %s ! -d %s -j %s", in.Bridge, in.Pool, members),
+		// Otherwise a container may talk to everyone, under its own address only.
 		fmt.Sprintf("-i %s -s %s -j ACCEPT", in.Bridge, in.Subnet),
 		fmt.Sprintf("-i %s -j DROP", in.Bridge),
 	}
@@ -125,7 +141,7 @@ func filter(in Input) Table {
 	return Table{
 		Name:   "filter",
 		Jumps:  []Jump{{"INPUT", input}, {"FORWARD", forward}},
-		Chains: []Chain{{input, inputRules}, {forward, forwardRules}},
+		Chains: []Chain{{input, inputRules}, {forward, forwardRules}, {members, memberRules}},
 	}
 }
 

@@ -154,6 +154,9 @@ func (n *Network) applyBridge(subnet netip.Prefix) error {
 	if err := n.applyBridgeAddress(link, netip.PrefixFrom(gw, subnet.Bits())); err != nil {
 		return fmt.Errorf("set the address of bridge %s: %w", name, err)
 	}
+	if err := n.inside(func() error { return disableIPv6(name) }); err != nil {
+		return err
+	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		if err := n.nl.LinkSetUp(link); err != nil {
 			return fmt.Errorf("set bridge %s up: %w", name, err)

@@ -43,7 +43,7 @@ func (n *Network) Tune(ctx context.Context, lan string) error {
 	return n.inside(func() error {
 		var errs []error
 		for _, s := range settings {
-			errs = append(errs, s.apply("/proc/sys/"))
+			errs = append(errs, s.write())
 		}
 		return errors.Join(errs...)
 	})
@@ -65,6 +65,17 @@ func forwarding(link string) []sysctl {
 		{name: conf + link + "/send_redirects", value: 0},
 		{name: conf + link + "/accept_redirects", value: 0},
 	}
+}
+
+// disableIPv6 keeps the node, whose namespace the thread is in, from speaking IPv6 on an interface. The pod network is
+// IPv4; but an interface has an address of IPv6 by itself, at which containers would reach what the packet filter keeps
+// them from.
+func disableIPv6(link string) error {
+	err := sysctl{name: "net/ipv6/conf/" + link + "/disable_ipv6", value: 1}.write()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the kernel has none
+	}
+	return err
 }
 
 // conntrack says how many connections the kernel can remember, and for how long it does.
@@ -95,6 +106,9 @@ func memory() uint64 {
 	}
 	return uint64(info.Totalram) * uint64(info.Unit)
 }
+
+// write applies the setting to the network namespace of the thread.
+func (s sysctl) write() error { return s.apply("/proc/sys/") }
 
 // apply writes the setting if it has to change.
 func (s sysctl) apply(root string) error {

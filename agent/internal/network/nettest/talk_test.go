@@ -12,13 +12,19 @@ import (
 // serve answers on a port, tcp and udp, with who answers and whom it sees.
 func (h *host) serve(name string, addr string) {
 	h.t.Helper()
+	h.serveOn(name, addr, "4")
+}
+
+// serveOn is serve with the family of the address, 4 or 6.
+func (h *host) serveOn(name, addr, family string) {
+	h.t.Helper()
 	var l net.Listener
 	var pc net.PacketConn
 	err := h.in(func() (err error) {
-		if l, err = net.Listen("tcp4", addr); err != nil {
+		if l, err = net.Listen("tcp"+family, addr); err != nil {
 			return err
 		}
-		pc, err = net.ListenPacket("udp4", addr)
+		pc, err = net.ListenPacket("udp"+family, addr)
 		return err
 	})
 	if err != nil {

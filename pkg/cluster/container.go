@@ -63,6 +63,9 @@ func (c Container) validate() error {
 	if err := validateMounts(c.Mounts); err != nil {
 		return err
 	}
+	if err := c.validateFiles(); err != nil {
+		return err
+	}
 	return validateDevices(c.Devices)
 }
 

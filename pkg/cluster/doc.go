@@ -4,7 +4,7 @@
 // Everything here is data. The package imports the standard library only, does no I/O, reads no clock and
 // draws no random numbers, so that every other package may import it. What the words mean to each other:
 //
-//   - A user writes a [Service] and a node's [Settings].
+//   - A user writes a [Service], a [Secret] or [Config] that services name, and a node's [Settings].
 //   - The leader answers with one [Plan] a service: its tasks, each on a node.
 //   - Each node carries out its tasks and publishes a [Report]: what it is and how its tasks do.
 //

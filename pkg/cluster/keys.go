@@ -8,6 +8,8 @@ const (
 	KindNode    = "node"    // node/<id>, written by any node for the user
 	KindPlan    = "plan"    // plan/<service name>, written by the leader
 	KindCluster = "cluster" // cluster/settings, written by init
+	KindSecret  = "secret"  // secret/<name>, written by any node for the user
+	KindConfig  = "config"  // config/<name>, written by any node for the user
 	KindReport  = "report"  // report/<id>, written by that node alone, never on disk
 )
 
@@ -19,6 +21,12 @@ func NodeKey(id string) string { return KindNode + "/" + id }
 
 // PlanKey is the key of the plan of the service of that name.
 func PlanKey(service string) string { return KindPlan + "/" + service }
+
+// SecretKey is the key of the secret of that name.
+func SecretKey(name string) string { return KindSecret + "/" + name }
+
+// ConfigKey is the key of the config of that name.
+func ConfigKey(name string) string { return KindConfig + "/" + name }
 
 // ReportKey is the key of a node's report.
 func ReportKey(id string) string { return KindReport + "/" + id }

@@ -102,6 +102,8 @@ type Container struct {
 	Hostname   string            `json:"hostname,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Mounts     []Mount           `json:"mounts,omitempty"`
+	Secrets    []FileRef         `json:"secrets,omitempty"`
+	Configs    []FileRef         `json:"configs,omitempty"`
 	Devices    []Device          `json:"devices,omitempty"`
 	CapAdd     []string          `json:"capAdd,omitempty"`  // CAP_NET_RAW, …
 	CapDrop    []string          `json:"capDrop,omitempty"` // also ALL

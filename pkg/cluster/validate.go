@@ -56,6 +56,8 @@ func (s Spec) WithDefaults() Spec {
 			s.Container.Mounts[i].Type = MountVolume
 		}
 	}
+	s.Container.Secrets = secretFiles.each(s.Container.Secrets)
+	s.Container.Configs = configFiles.each(s.Container.Configs)
 	s.Container.Devices = slices.Clone(s.Container.Devices)
 	for i := range s.Container.Devices {
 		d := &s.Container.Devices[i]

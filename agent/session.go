@@ -57,6 +57,7 @@ type session struct {
 	place   *place
 	names   *names
 	images  *images
+	vault   *vault
 	api     *api.Member
 
 	leader  *leader.Leader
@@ -176,10 +177,18 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	s.hearing = newHearing(s.gossip.Members, s.state.Greet, s.members.Set)
 	s.reader = view.NewReader(s.store, s.hearing.Members, s.log)
 	s.place, s.names, s.images = newPlace(s), &names{log: s.log}, &images{s}
+	s.vault = &vault{
+		store: s.store,
+		write: func(ctx context.Context, key string) error {
+			_, err := s.state.Write(ctx, key)
+			return err
+		},
+		secrets: func() []trust.Secret { return []trust.Secret{m.Secret} },
+	}
 	s.loops(filter)
 	s.api = &api.Member{
 		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images, Token: m.Secret.Token(),
-		Forget: s.gossip.Forget,
+		Forget: s.gossip.Forget, Seal: s.vault.seal,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err
@@ -204,7 +213,7 @@ func (s *session) loops(filter *firewall.Firewall) {
 	})
 	s.worker = worker.New(worker.Config{
 		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Runtime: s.agent.runtime, Network: s.agent.network,
-		Subnet: s.place.subnet, Go: s.going, Members: workerWake, Describe: s.describe, Peer: s.images.peer,
+		Subnet: s.place.subnet, Go: s.going, Members: workerWake, Describe: s.describe, Peer: s.images.peer, Open: s.vault.open,
 		Released: s.ingress.Released, ReleasedChanged: s.ingress.ReleasedChanged(), Leaving: s.leaving.Load,
 		Watchdog: &s.agent.watchdog, Log: s.log,
 	})

@@ -146,6 +146,25 @@ type Progress struct {
 	Error   string          `json:"error,omitempty"`
 }
 
+// File is one line of a list of secrets or of configs, and all that is ever shown of a secret.
+type File struct {
+	cluster.Head
+	Services []string `json:"services"` // names of those that use it
+}
+
+// Config is the answer of GET /v1/configs/{name}.
+type Config struct {
+	File
+	Data []byte `json:"data"`
+}
+
+// FileCreate is the body of POST /v1/secrets and of POST /v1/configs.
+type FileCreate struct {
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Data   []byte            `json:"data"`
+}
+
 // Init is the body of POST /v1/init.
 type Init struct {
 	Name string `json:"name"` // of the cluster

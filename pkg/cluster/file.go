@@ -216,25 +216,39 @@ func (k fileKind) each(refs []FileRef) []FileRef {
 	return refs
 }
 
+// Files yields each secret and config that the container reads, by which of the two kinds it is. What is yielded may be
+// changed.
+func (c Container) Files(yield func(kind string, ref *FileRef) bool) {
+	for _, list := range []struct {
+		kind string
+		refs []FileRef
+	}{{KindSecret, c.Secrets}, {KindConfig, c.Configs}} {
+		for i := range list.refs {
+			if !yield(list.kind, &list.refs[i]) {
+				return
+			}
+		}
+	}
+}
+
 // validateFiles also holds that no file hides another one or a mount.
 func (c Container) validateFiles() error {
 	taken := map[string]bool{}
 	for _, m := range c.Mounts {
 		taken[path.Clean(m.Target)] = true
 	}
-	for _, f := range []struct {
-		fileKind
-		refs []FileRef
-	}{{secretFiles, c.Secrets}, {configFiles, c.Configs}} {
-		for _, r := range f.refs {
-			if err := f.validate(r); err != nil {
-				return fmt.Errorf("%s: %w", f.kind, err)
-			}
-			if t := path.Clean(r.Target); taken[t] {
-				return fmt.Errorf("%s %s: something else has the target %s already: give each its own, with target=…", f.kind, r.Name, shorten(t))
-			} else {
-				taken[t] = true
-			}
+	for kind, r := range c.Files {
+		check := secretFiles
+		if kind == KindConfig {
+			check = configFiles
+		}
+		if err := check.validate(*r); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		if t := path.Clean(r.Target); taken[t] {
+			return fmt.Errorf("%s %s: something else has the target %s already: give each its own, with target=…", kind, r.Name, shorten(t))
+		} else {
+			taken[t] = true
 		}
 	}
 	return nil

@@ -107,6 +107,16 @@ func start(t *testing.T) (*fakeNode, *httptest.Server) {
 	n.Member = &Member{
 		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: "PSWM-1-x-y",
 		Write: func(context.Context, ...string) (int, int, error) { return n.holders, 3, nil },
+		Seal: func(key string, plain []byte) ([]byte, error) {
+			if string(plain) == "unsealable" {
+				return nil, errors.New("seal: no")
+			}
+			sealed := []byte("sealed under " + key + ": ")
+			for _, b := range plain {
+				sealed = append(sealed, ^b)
+			}
+			return sealed, nil
+		},
 		Forget: func(id string) error {
 			n.forgotten = append(n.forgotten, id)
 			return nil

@@ -86,7 +86,7 @@ func updateService(m *Member, r *http.Request) (any, error) {
 		return nil, err
 	}
 	spec := in.Spec.WithDefaults()
-	if err := changeable(v, old, spec, in.Version); err != nil {
+	if err := changeable(v, old, &spec, in.Version); err != nil {
 		return nil, err
 	}
 	if err := repin(r.Context(), m, v, old.Spec, &spec); err != nil {
@@ -94,7 +94,7 @@ func updateService(m *Member, r *http.Request) (any, error) {
 	}
 	// Anything may have happened while the registry was asked.
 	s, err := m.change(name, func(v view.View, s cluster.Service) (cluster.Service, error) {
-		if err := changeable(v, s, spec, in.Version); err != nil {
+		if err := changeable(v, s, &spec, in.Version); err != nil {
 			return s, err
 		}
 		return changed(s, spec, today()), nil
@@ -105,8 +105,8 @@ func updateService(m *Member, r *http.Request) (any, error) {
 	return m.write(r, s.ID, cluster.ServiceKey(name))
 }
 
-// changeable checks all that can be checked of a change without asking anyone.
-func changeable(v view.View, s cluster.Service, spec cluster.Spec, version string) error {
+// changeable checks all that can be checked of a change without asking anyone, and pins what the spec names.
+func changeable(v view.View, s cluster.Service, spec *cluster.Spec, version string) error {
 	name := s.Spec.Name
 	if spec.Name != name {
 		return badRequest(fmt.Errorf("service %s cannot be renamed to %q: remove it and create another", name, spec.Name))
@@ -124,10 +124,13 @@ func changeable(v view.View, s cluster.Service, spec cluster.Spec, version strin
 	default:
 		return conflict("service %s was changed by someone else meanwhile: look at it and try again", name)
 	}
+	if err := pin(v, spec); err != nil {
+		return err
+	}
 	if slices.Equal(spec.Ports, s.Spec.Ports) {
 		return nil // two sides of a partition may have published one port: neither must be kept from other changes by that
 	}
-	if err := cluster.PortConflict(spec, v.Services); err != nil {
+	if err := cluster.PortConflict(*spec, v.Services); err != nil {
 		return conflict("%w", err)
 	}
 	return nil
@@ -169,6 +172,9 @@ func rollbackService(m *Member, r *http.Request) (any, error) {
 		back, err := s.RolledBack(false, today())
 		if err != nil {
 			return s, conflict("%w", err)
+		}
+		if err := pinned(v, back.Spec); err != nil {
+			return s, err
 		}
 		// What it published then may be another's now.
 		if err := cluster.PortConflict(back.Spec, v.Services); err != nil {

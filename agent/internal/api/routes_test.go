@@ -41,6 +41,14 @@ var allowed = map[string]callers{
 	"DELETE /v1/images":                 people,
 	"POST /v1/images/load":              people,
 	"POST /v1/images/pull":              people,
+	"GET /v1/secrets":                   people,
+	"POST /v1/secrets":                  people,
+	"GET /v1/secrets/{name}":            people,
+	"DELETE /v1/secrets/{name}":         people,
+	"GET /v1/configs":                   people,
+	"POST /v1/configs":                  people,
+	"GET /v1/configs/{name}":            people,
+	"DELETE /v1/configs/{name}":         people,
 	"GET /v1/events":                    people,
 	"POST /node/v1/state":               members,
 	"GET /node/v1/age":                  members,
@@ -184,7 +192,7 @@ func TestMembersOnlyRead(t *testing.T) {
 	d := openDoors(t)
 	for route, want := range map[string]int{
 		"GET /v2/": 200, "HEAD /v2/greeter/blobs/x": 200, "POST /v2/greeter/blobs/uploads/": 404, "DELETE /v2/greeter/manifests/x": 404,
-		"GET /node/v1/state": 404, "PUT /node/v1/age": 404, "GET /v1/secrets": 404, "GET /": 404,
+		"GET /node/v1/state": 404, "PUT /node/v1/age": 404, "GET /v1/secrets": 403, "GET /": 404,
 	} {
 		if status, answer, err := ask(t, d.peer, d.shelf, route); err != nil || status != want {
 			t.Errorf("%s: %d %q, %v; want %d", route, status, answer, err, want)

@@ -41,10 +41,12 @@ type Member struct {
 	Images  Images
 	Token   string
 
+	// Seal encrypts the value of a secret, for good, under the key of its record.
+	Seal func(key string, plain []byte) ([]byte, error)
 	// Forget tells all members that a node is gone for good.
 	Forget func(id string) error
 
-	changing sync.Mutex // services: a check and its write
+	changing sync.Mutex // services, and the secrets and configs that they use: a check and its write
 }
 
 // Node is what the API needs of the node itself, cluster or not.

@@ -75,7 +75,7 @@ func createService(m *Member, r *http.Request) (any, error) {
 	}
 	spec = spec.WithDefaults()
 	v := m.View()
-	if err := admissible(v, spec); err != nil {
+	if err := admissible(v, &spec); err != nil {
 		return nil, err
 	}
 	if err := resolve(r.Context(), m, v, &spec); err != nil {
@@ -95,7 +95,7 @@ func createService(m *Member, r *http.Request) (any, error) {
 // admit puts the service into the state if nothing speaks against it.
 func admit(m *Member, spec cluster.Spec) (cluster.Service, error) {
 	v := m.View()
-	if err := admissible(v, spec); err != nil {
+	if err := admissible(v, &spec); err != nil {
 		return cluster.Service{}, err
 	}
 	now := today()
@@ -113,18 +113,18 @@ func admit(m *Member, spec cluster.Spec) (cluster.Service, error) {
 	return s, err
 }
 
-// admissible checks all that can be checked without asking anyone.
-func admissible(v view.View, spec cluster.Spec) error {
+// admissible checks all that can be checked without asking anyone, and pins what the spec names.
+func admissible(v view.View, spec *cluster.Spec) error {
 	if err := spec.Validate(); err != nil {
 		return badRequest(err)
 	}
 	if _, ok := v.Service(spec.Name); ok {
 		return conflict("service %s exists already: `piswarm update` changes it, `piswarm rm %s` removes it", spec.Name, spec.Name)
 	}
-	if err := cluster.PortConflict(spec, v.Services); err != nil {
+	if err := cluster.PortConflict(*spec, v.Services); err != nil {
 		return conflict("%w", err)
 	}
-	return nil
+	return pin(v, spec)
 }
 
 // resolve pins the image to a digest, so that every node runs the same bytes, and refuses one that no node can

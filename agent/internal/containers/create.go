@@ -103,31 +103,6 @@ func (r *Runtime) assemble(ctx context.Context, s Spec) error {
 	return err
 }
 
-// writeFiles writes what is mounted into the container, and returns where, by the path in the container.
-func (r *Runtime) writeFiles(s Spec) (map[string]string, error) {
-	dir := r.filesPath(s.ID)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	files := map[string]string{}
-	for _, f := range []struct{ target, content string }{
-		{"/etc/hostname", s.hostname() + "\n"},
-		{"/etc/hosts", s.Hosts},
-		{"/etc/resolv.conf", s.ResolvConf},
-	} {
-		if f.content == "" {
-			continue
-		}
-		path := filepath.Join(dir, filepath.Base(f.target))
-		// Programs of every user in the container read them.
-		if err := os.WriteFile(path, []byte(f.content), 0o644); err != nil {
-			return nil, err
-		}
-		files[f.target] = path
-	}
-	return files, nil
-}
-
 func (s Spec) hostname() string {
 	for _, name := range []string{s.Container.Hostname, s.Hostname} {
 		if name != "" {

@@ -187,7 +187,7 @@ func newNodeOn(t *testing.T, d *daemon, change ...func(*containers.Config)) *nod
 	dir := t.TempDir()
 	cfg := containers.Config{
 		Socket: d.socket(), Namespace: fmt.Sprintf("pswmtest-%d-%d", os.Getpid(), namespaces.Add(1)),
-		LogDir: logDir(t), FilesDir: filepath.Join(dir, "files"), VolumesDir: filepath.Join(dir, "volumes"),
+		LogDir: inMemory(t), FilesDir: inMemory(t), VolumesDir: filepath.Join(dir, "volumes"),
 		HostsDir: filepath.Join(dir, "hosts"),
 	}
 	for _, c := range change {
@@ -202,9 +202,9 @@ func newNodeOn(t *testing.T, d *daemon, change ...func(*containers.Config)) *nod
 	return n
 }
 
-// logDir is on a tmpfs, as on a node.
-func logDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "piswarm-logs-")
+// inMemory is a directory on a tmpfs, as on a node.
+func inMemory(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "piswarm-test-")
 	if err != nil {
 		t.Fatal(err)
 	}

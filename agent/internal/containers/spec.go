@@ -46,6 +46,7 @@ type Spec struct {
 	// Hosts and ResolvConf are the contents of /etc/hosts and /etc/resolv.conf. If empty, the image's are used.
 	Hosts      string
 	ResolvConf string
+	Files      []File
 }
 
 // State is what a container does.

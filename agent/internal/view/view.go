@@ -24,6 +24,8 @@ type View struct {
 	Plans    map[string]cluster.Plan     // by name of the service
 	Reports  map[string]cluster.Report   // by ID of the node; of a node that is not ready, its last one
 	Settings map[string]cluster.Settings // by ID of the node
+	Secrets  map[string]cluster.Secret   // by name; sealed
+	Configs  map[string]cluster.Config   // by name
 	Versions map[string]state.Version    // of the records of services, plans and nodes, by key
 }
 
@@ -72,6 +74,8 @@ func (r *Reader) read(members []cluster.Member) View {
 		Plans:    map[string]cluster.Plan{},
 		Reports:  map[string]cluster.Report{},
 		Settings: map[string]cluster.Settings{},
+		Secrets:  map[string]cluster.Secret{},
+		Configs:  map[string]cluster.Config{},
 		Versions: map[string]state.Version{},
 	}
 	fresh := make(map[string]decoded, len(r.decoded))
@@ -93,6 +97,10 @@ func (r *Reader) read(members []cluster.Member) View {
 			v.Versions[record.Key] = record.Version
 		case cluster.ClusterSettings:
 			v.Cluster = value
+		case cluster.Secret:
+			v.Secrets[name] = value
+		case cluster.Config:
+			v.Configs[name] = value
 		}
 	}
 	r.decoded = fresh
@@ -115,6 +123,10 @@ func (r *Reader) decode(record state.Record) any {
 		if s, ok := value.(cluster.Service); err == nil && ok && s.Spec.Name != name {
 			err = errName
 		}
+	case cluster.KindSecret:
+		value, err = as[cluster.Secret](record.Value)
+	case cluster.KindConfig:
+		value, err = as[cluster.Config](record.Value)
 	case cluster.KindPlan:
 		value, err = as[cluster.Plan](record.Value)
 	case cluster.KindReport:
@@ -212,6 +224,16 @@ func (v View) Status(node, task string) (cluster.TaskStatus, bool) {
 		}
 	}
 	return cluster.TaskStatus{}, false
+}
+
+// FileID returns the ID of the secret or config of that name, whichever kind says.
+func (v View) FileID(kind, name string) (string, bool) {
+	if kind == cluster.KindSecret {
+		s, ok := v.Secrets[name]
+		return s.ID, ok
+	}
+	c, ok := v.Configs[name]
+	return c.ID, ok
 }
 
 // SettingsOf returns what the user set for a node, or what holds as long as nothing was.

@@ -170,3 +170,21 @@ func TestDecodesOncePerVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestViewReadsSecretsAndConfigs(t *testing.T) {
+	r := newRig(t)
+	r.put(cluster.SecretKey("db"), cluster.Secret{Head: cluster.Head{ID: "s1", Name: "db"}, Sealed: []byte("sealed")})
+	r.put(cluster.ConfigKey("db"), cluster.Config{Head: cluster.Head{ID: "c1", Name: "db"}, Data: []byte("data")})
+	v := r.reader.View()
+	if string(v.Secrets["db"].Sealed) != "sealed" || string(v.Configs["db"].Data) != "data" {
+		t.Errorf("secrets %+v, configs %+v", v.Secrets, v.Configs)
+	}
+	for _, test := range []struct {
+		kind, name, id string
+		ok             bool
+	}{{cluster.KindSecret, "db", "s1", true}, {cluster.KindConfig, "db", "c1", true}, {cluster.KindSecret, "none", "", false}, {cluster.KindConfig, "none", "", false}} {
+		if id, ok := v.FileID(test.kind, test.name); id != test.id || ok != test.ok {
+			t.Errorf("%s %s: %q, %t", test.kind, test.name, id, ok)
+		}
+	}
+}

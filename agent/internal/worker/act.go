@@ -82,7 +82,7 @@ func (w *Worker) fetch(ctx context.Context, want cluster.Container, from source)
 const slotLimit = 10 * time.Second
 
 // start makes the container of a planned task and starts it.
-func (w *Worker) start(ctx context.Context, t *task, id string, made containers.Task, spec cluster.Spec) error {
+func (w *Worker) start(ctx context.Context, t *task, id string, made containers.Task, spec cluster.Spec, files []containers.File) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -110,7 +110,7 @@ func (w *Worker) start(ctx context.Context, t *task, id string, made containers.
 	t.exit, t.oom, t.begun, t.runningAt, t.ready, t.check = nil, false, false, time.Time{}, false, nil
 	w.mu.Unlock()
 	err = w.cfg.Runtime.Create(ctx, containers.Spec{
-		ID: id, Task: made,
+		ID: id, Task: made, Files: files,
 		Container: spec.Container, Resources: spec.Resources, NetNS: namespace, Hostname: hostname,
 		Hosts: fmt.Sprintf("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n%s\t%s\n", address, hostname),
 		// The bridge's address, where the agent answers names.

@@ -37,9 +37,14 @@ func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group
 		if do == fetch && w.inspect {
 			continue // it may just have come: the next pass, which lists the images, knows
 		}
-		if do == fetch {
+		switch do {
+		case fetch:
 			wait = w.fetchFrom(ctx, v, steps, t, now)
-		} else {
+		case start:
+			if files, ok := w.starts(v, t); ok {
+				w.launch(ctx, steps, id, t, files)
+			}
+		default:
 			w.do(ctx, steps, do, id, t, now)
 		}
 		if wait > 0 && (again == 0 || wait < again) {
@@ -70,17 +75,21 @@ func (t *task) settle(v view.View, released []string, now time.Time) {
 	}
 }
 
-// do begins a step.
-func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id string, t *task, now time.Time) {
+// launch begins the step that makes a container, with these files, and starts it.
+func (w *Worker) launch(ctx context.Context, steps *errgroup.Group, id string, t *task, files []containers.File) {
+	w.bequeath(t)
+	t.enter(cluster.Starting)
 	spec := t.spec // the next pass may change it while the step is under way
+	made := containers.Task{Service: spec.Name, ServiceID: t.status.ServiceID, Slot: t.status.Slot, SpecVersion: t.status.SpecVersion}
+	w.begin(ctx, steps, t, func(ctx context.Context) error { return w.start(ctx, t, id, made, spec, files) })
+}
+
+// do begins any other step.
+func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id string, t *task, now time.Time) {
+	signal := t.spec.Container.StopSignal // the next pass may change it while the step is under way
 	switch do {
 	case follow:
 		t.enter(cluster.Preparing)
-	case start:
-		w.bequeath(t)
-		t.enter(cluster.Starting)
-		made := containers.Task{Service: spec.Name, ServiceID: t.status.ServiceID, Slot: t.status.Slot, SpecVersion: t.status.SpecVersion}
-		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.start(ctx, t, id, made, spec) })
 	case retire:
 		t.parting.retired = now
 		w.wake.Set()
@@ -95,12 +104,12 @@ func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id stri
 		t.enter(cluster.Stopping)
 		grace := t.grace()
 		w.begin(ctx, steps, t, func(ctx context.Context) error {
-			return w.stop(ctx, t, id, spec.Container.StopSignal, grace)
+			return w.stop(ctx, t, id, signal, grace)
 		})
 	case cure:
 		grace := t.grace()
 		w.begin(ctx, steps, t, func(ctx context.Context) error {
-			return w.cure(ctx, t, id, spec.Container.StopSignal, grace)
+			return w.cure(ctx, t, id, signal, grace)
 		})
 	case bury:
 		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })

@@ -275,6 +275,13 @@ func (r *rig) run() (stop func()) {
 			r.passes++
 			return cluster.Description{Platform: zero, Hostname: "pi1"}, []string{"a warning"}
 		},
+		Open: func(key string, sealed []byte) ([]byte, error) {
+			plain, ok := strings.CutPrefix(string(sealed), "sealed under "+key+":")
+			if !ok {
+				return nil, errors.New("it is sealed with another secret")
+			}
+			return []byte(plain), nil
+		},
 		Peer: func(id string) (containers.Peer, bool) {
 			return containers.Peer{Name: id, BaseURL: "https://" + id, Client: http.DefaultClient}, id == "n2"
 		},

@@ -31,6 +31,7 @@ type task struct {
 	ready     bool        // it serves, or has served, in its present life
 	check     *check      // of its health; nil if it is not checked
 	parting   parting
+	lacks     string               // what it waits for before it can start; empty: nothing
 	waited    map[string]time.Time // since when, for each node whose turn it was to fetch the image
 	status    cluster.TaskStatus
 	over      *cluster.TaskStatus // how its last life ended, until the next one begins

@@ -70,6 +70,8 @@ type Config struct {
 	ReleasedChanged <-chan struct{}
 	// Leaving tells whether this node is shutting down. Whoever shuts it down signals Members.
 	Leaving func() bool
+	// Open returns the value of a secret, sealed under the key of its record.
+	Open func(key string, sealed []byte) ([]byte, error)
 	// Peer returns how to fetch images from that node.
 	Peer     func(id string) (containers.Peer, bool)
 	Watchdog *loop.Watchdog // may be nil
@@ -138,7 +140,7 @@ func (w *Worker) ImagesChanged() {
 
 // Run works until ctx ends. Containers run on.
 func (w *Worker) Run(ctx context.Context) error {
-	dirty, cancel := w.cfg.Store.Watch(state.Kinds(cluster.KindService, cluster.KindPlan, cluster.KindReport))
+	dirty, cancel := w.cfg.Store.Watch(state.Kinds(cluster.KindService, cluster.KindPlan, cluster.KindReport, cluster.KindSecret, cluster.KindConfig))
 	defer cancel()
 	defer w.timer.Stop()
 	group, ctx := errgroup.WithContext(ctx)

@@ -31,7 +31,7 @@ type Runtime interface {
 
 // Subject is a runtime under test, empty but for one image. The program of its images does what its arguments
 // say: "sleep" until SIGTERM and then end with 0, be "stubborn" and ignore SIGTERM, "exit" with the next argument,
-// "print" the next two. In a container it is /program.
+// "print" the next two, "read" the file that the next one names. In a container it is /program.
 type Subject struct {
 	Runtime
 	// Up tells whether the program of a container that runs has come as far as to heed signals.
@@ -63,6 +63,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"commands in a container", testExec},
 		{"commands that do not end", testExecEnds},
 		{"health check of an image", testHealth},
+		{"files", testFiles},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
@@ -366,5 +367,43 @@ func testHealth(t *testing.T, c *contract) {
 	}
 	if _, err := c.ImageHealth(c.ctx, c.Nowhere.Digest); !errors.Is(err, containers.ErrImageUnknown) {
 		t.Errorf("of an image that is not here: %v, want ErrImageUnknown", err)
+	}
+}
+
+func testFiles(t *testing.T, c *contract) {
+	spec := c.spec("t1", "sleep")
+	spec.Files = []containers.File{
+		{Target: "/run/secrets/db", Data: []byte("hush\n"), Mode: 0o400},
+		{Target: "/etc/app/deep/conf", Data: []byte("a\x00b"), UID: 1234, GID: 1235, Mode: 0o444},
+		{Target: "/etc/hosts", Data: []byte("127.0.0.1 mine"), Mode: 0o644},
+	}
+	c.ok(c.Create(c.ctx, spec))
+	c.ok(c.Start(c.ctx, "t1"))
+	c.up("t1")
+	for path, want := range map[string]containers.Ended{
+		"/run/secrets/db":    {Output: "0:0 0400 hush\n"},
+		"/etc/app/deep/conf": {Output: "1234:1235 0444 a\x00b"},
+		"/etc/hosts":         {Output: "0:0 0644 127.0.0.1 mine"},
+		"/run/secrets/none":  {Code: 1},
+	} {
+		got, err := c.Exec(c.ctx, "t1", []string{"/program", "read", path}, patience)
+		if got.Code != 0 {
+			got.Output = ""
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", path, got, err, want)
+		}
+	}
+	// The next container of the task has what it is given, and nothing of before.
+	c.ok(c.Remove(c.ctx, "t1"))
+	spec.Files = []containers.File{{Target: "/run/secrets/db", Data: []byte("other"), Mode: 0o400}}
+	c.ok(c.Create(c.ctx, spec))
+	c.ok(c.Start(c.ctx, "t1"))
+	c.up("t1")
+	if got, err := c.Exec(c.ctx, "t1", []string{"/program", "read", "/run/secrets/db"}, patience); err != nil || got.Output != "0:0 0400 other" {
+		t.Errorf("in the second one: %+v, %v", got, err)
+	}
+	if got, err := c.Exec(c.ctx, "t1", []string{"/program", "read", "/etc/app/deep/conf"}, patience); err != nil || got.Code != 1 {
+		t.Errorf("in the second one, what the first was given: %+v, %v", got, err)
 	}
 }

@@ -42,6 +42,7 @@ type Fake struct {
 type fakeContainer struct {
 	containers.Container
 	args    []string
+	files   []containers.File
 	changed chan struct{} // closed when it ends
 }
 
@@ -182,6 +183,7 @@ func (f *Fake) Create(ctx context.Context, spec containers.Spec) error {
 		put(&f.all, spec.ID, &fakeContainer{
 			Container: containers.Container{ID: spec.ID, Task: spec.Task, Digest: spec.Container.Digest, State: containers.Created},
 			args:      spec.Container.Args,
+			files:     spec.Files,
 			changed:   make(chan struct{}),
 		})
 		return nil
@@ -376,7 +378,7 @@ func (f *Fake) Exec(ctx context.Context, id string, argv []string, limit time.Du
 		f.mu.Unlock()
 		return containers.Ended{}, fmt.Errorf("exec in %s: it does not run", id)
 	}
-	answer, changed := f.answers[c.Service], c.changed
+	answer, changed, files := f.answers[c.Service], c.changed, c.files
 	f.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, containers.ErrTimeout)
 	defer cancel()
@@ -393,6 +395,13 @@ func (f *Fake) Exec(ctx context.Context, id string, argv []string, limit time.Du
 	case len(argv) == 3 && argv[1] == "exit":
 		code, err := strconv.Atoi(argv[2])
 		return containers.Ended{Code: code}, err
+	case len(argv) == 3 && argv[1] == "read":
+		i := slices.IndexFunc(files, func(f containers.File) bool { return f.Target == argv[2] })
+		if i < 0 {
+			return containers.Ended{Code: 1, Output: "no such file"}, ctx.Err()
+		}
+		file := files[i]
+		return containers.Ended{Output: fmt.Sprintf("%d:%d %04o %s", file.UID, file.GID, file.Mode, file.Data)}, ctx.Err()
 	case len(argv) == 4 && argv[1] == "print":
 		return containers.Ended{Output: argv[2] + "\n" + argv[3] + "\n"}, ctx.Err()
 	}

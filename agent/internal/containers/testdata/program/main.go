@@ -4,6 +4,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -30,11 +31,25 @@ func main() {
 	case "print":
 		fmt.Println(os.Args[2])
 		fmt.Fprintln(os.Stderr, os.Args[3])
+	case "read":
+		read(os.Args[2])
 	case "flood":
 		flood()
 	case "eat":
 		eat()
 	}
+}
+
+// read prints the owner and the mode of a file, and what it says.
+func read(path string) {
+	var st syscall.Stat_t
+	err := syscall.Stat(path, &st)
+	text, readErr := os.ReadFile(path)
+	if err = errors.Join(err, readErr); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Printf("%d:%d %04o %s", st.Uid, st.Gid, st.Mode&0o7777, text)
 }
 
 func sleep() {

@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
 	"github.com/piswarm/piswarm/pkg/lab"
 )
-
-// ingressRounds is how often each way is measured, in turn with the others.
-const ingressRounds = 5
 
 // way is how the laptop's requests get to the one task.
 type way struct {
@@ -24,6 +23,11 @@ type way struct {
 // port, straight to its address, and through a proxy of each kind on the node that is asked. It does so on kept
 // connections, on new ones, and with the classic tool.
 func measureIngress(ctx context.Context, s *shelf) (all []figure, err error) {
+	together, err := s.apart(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, together(context.WithoutCancel(ctx))) }()
 	if err := s.createResponder(ctx); err != nil {
 		return nil, err
 	}
@@ -85,14 +89,16 @@ func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all
 			{name: "docker-proxy", url: fmt.Sprintf("http://%s:%d/", node, dockerProxyPort)},
 			{name: "nginx", url: fmt.Sprintf("http://%s:%d/", node, nginxPort)},
 		}
-		for round := range ingressRounds {
+		for round := range l.rounds {
 			for i := range ways {
 				which := (i + round) % len(ways)
 				w := &ways[which]
 				if err := s.leaveFrom(ctx, which); err != nil {
 					return nil, err
 				}
-				r, err := l.measure(func(argv ...string) (string, error) { return s.on(ctx, lab.LaptopName, argv...) }, w.url)
+				r, err := l.measure(func(argv ...string) (string, error) {
+					return s.on(ctx, lab.LaptopName, append([]string{"taskset", "--cpu-list", strconv.Itoa(laptopProcessor)}, argv...)...)
+				}, w.url)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", w.name, err)
 				}

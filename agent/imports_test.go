@@ -36,7 +36,7 @@ func is(path string, of ...string) bool {
 var (
 	pure     = []string{"pkg/cluster", "pkg/state", "pkg/scheduler", "pkg/loadbalance"}
 	loops    = internal("worker", "leader", "ingress", "replication")
-	adapters = internal("gossip", "discovery", "containers", "network", "firewall", "dns", "snapshot", "identity", "peers", "trust", "api", "doctor")
+	adapters = internal("gossip", "discovery", "containers", "network", "firewall", "dns", "snapshot", "identity", "peers", "trust", "api", "doctor", "boot")
 )
 
 func internal(names ...string) []string {
@@ -83,7 +83,7 @@ var bans = []struct {
 		"adapters do not import one another",
 		func(p string) bool { return is(p, adapters...) },
 		func(from, to string) bool {
-			if is(to, "agent/internal/trust") && is(from, internal("identity", "api", "peers")...) {
+			if is(to, "agent/internal/trust") && is(from, internal("identity", "api", "peers", "boot")...) {
 				return false // the vocabulary of keys
 			}
 			return is(to, adapters...) && !is(to, family(from))

@@ -27,6 +27,9 @@ func Execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	return newApp(stdin, stdout, stderr).execute(ctx, args)
 }
 
+// NewCommand returns the tree of commands for who describes it.
+func NewCommand() *cobra.Command { return newRootCommand(newApp(nil, nil, nil)) }
+
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	return &app{stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, pace: defaultPace}
 }

@@ -77,7 +77,7 @@ func (s *shelf) under(what string, change func()) {
 	time.Sleep(time.Second)
 	change()
 	s.t.Logf("%s: %.1f s", what, time.Since(began).Seconds())
-	time.Sleep(max(time.Second, span(0, 3*time.Minute)-time.Since(began)))
+	time.Sleep(max(time.Second, span(0, 4*time.Minute)-time.Since(began)))
 	for _, l := range loads {
 		s.wantNone(what, l, rounds(1_000, 100_000))
 	}

@@ -7,7 +7,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-e2e soak build cross bench lint clean setup greeter
+.PHONY: help demo test test-unit test-e2e soak build cross packages bench lint clean setup greeter
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -38,6 +38,9 @@ greeter: ## the example image, for every kind of Pi
 
 cross: ## the program for every kind of Pi, and for a PC
 	GO='$(GO)' LDFLAGS='$(LDFLAGS)' cross/build.sh
+
+packages: cross ## Debian packages for every kind of Pi, and for a PC
+	GO='$(GO)' VERSION='$(VERSION)' cross/package.sh
 
 bench: setup build greeter cross ## figures beside their targets; writes bench.json
 	testdata/proxies.sh build/proxies

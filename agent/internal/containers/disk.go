@@ -25,7 +25,8 @@ func (r *Runtime) Disk(ctx context.Context) (Disk, error) {
 	}
 	// What is set aside for root counts as used: containerd is root, but the rest of the system should not starve.
 	used := st.Blocks - st.Bfree
-	return Disk{Total: int64(used+st.Bavail) * st.Bsize, Free: int64(st.Bavail) * st.Bsize}, nil
+	block := int64(st.Bsize) // 32 bits on ARM
+	return Disk{Total: int64(used+st.Bavail) * block, Free: int64(st.Bavail) * block}, nil
 }
 
 // contentRoot is the directory of containerd's content store.

@@ -5,6 +5,7 @@
 set -eu
 
 PATH=$PATH:$(pwd)/build/package
+# nfpm and the manual pages take every time from it (reproducible-builds.org).
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 GO=${GO:-go}
@@ -31,10 +32,12 @@ piswarm ($version) stable; urgency=medium
 
  -- piswarm developers <piswarm@users.noreply.github.com>  $(date -uRd "@$SOURCE_DATE_EPOCH")
 END
-PACKAGE_TIME=$(date -ud "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 for pair in armv6:armhf armv6:armel arm64:arm64 amd64:amd64; do
 	binary=build/piswarm-linux-${pair%:*} arch=${pair#*:}
-	PACKAGE_VERSION=$version PACKAGE_ARCH=$arch PACKAGE_BINARY=$binary PACKAGE_TIME=$PACKAGE_TIME \
-		nfpm package --config cross/nfpm.yaml --packager deb --target "build/piswarm_${version}_$arch.deb" >/dev/null
+	PACKAGE_VERSION=$version PACKAGE_ARCH=$arch PACKAGE_BINARY=$binary \
+		nfpm package --config cross/nfpm.yaml --packager deb --target "build/piswarm_${version}_$arch.deb" >build/package/log || {
+		cat build/package/log >&2
+		exit 1
+	}
 	printf '%s\t%s bytes\n' "build/piswarm_${version}_$arch.deb" "$(wc -c <"build/piswarm_${version}_$arch.deb")"
 done

@@ -18,6 +18,7 @@ import (
 
 	"github.com/piswarm/piswarm/agent/internal/api"
 	"github.com/piswarm/piswarm/agent/internal/firewall"
+	"github.com/piswarm/piswarm/agent/internal/gate"
 	"github.com/piswarm/piswarm/agent/internal/gossip"
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/ingress"
@@ -75,6 +76,10 @@ type session struct {
 	left    chan struct{}   // closed by farewell
 	leave   sync.Once       // closes it
 }
+
+// nodeAPILimits are those of the node API. A stranger is one for as long as the handshake takes, for which it has
+// api.ReadHeaderTimeout; a member keeps two connections and opens more while it fetches images.
+var nodeAPILimits = gate.Limits{Strangers: 32, PerAddress: 8, Known: 32}
 
 var errLeft = errors.New("left the cluster")
 
@@ -233,9 +238,12 @@ func (s *session) run(ctx context.Context) error {
 	})
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: api.ReadHeaderTimeout, IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers on the LAN must not fill the log
+		ConnState: gate.Handshaken,
+		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers on the LAN must not fill the log
 	}
-	group.Go(func() error { return serve(ctx, server, tls.NewListener(listener, s.certificate.Server())) })
+	group.Go(func() error {
+		return serve(ctx, server, tls.NewListener(gate.New(nodeAPILimits).Listener(listener), s.certificate.Server()))
+	})
 	group.Go(func() error { return s.state.Run(ctx) })
 	group.Go(func() error { return s.listen(ctx) })
 	group.Go(func() error { return s.discover(ctx) })

@@ -2,10 +2,14 @@ package gossip
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -133,5 +137,111 @@ func TestCloseEndsAConnectionUnderWay(t *testing.T) {
 	a.Close()
 	if err := <-joined; err == nil || time.Since(began) > 2*time.Second {
 		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+}
+
+// lines counts what is logged as a warning or worse.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, string(b))
+	return len(b), nil
+}
+
+// TestStrangersAreBounded: one who does not know the key and fills connections and packets with junk makes the member
+// neither remember more than a few of them nor write a line for each.
+func TestStrangersAreBounded(t *testing.T) {
+	var log lines
+	key, port := bytes.Repeat([]byte{1}, 32), freePort(t)
+	a, err := Start(Config{
+		ID: "a", Key: key, Address: netip.MustParseAddr("127.0.0.1"), Port: port, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	at := fmt.Sprintf("127.0.0.1:%d", port)
+
+	// One that says that twenty megabytes will follow is heard for maxStream bytes.
+	greedy, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer greedy.Close()
+	greedy.SetDeadline(time.Now().Add(20 * time.Second))
+	head := []byte{10, 0x01, 0x3f, 0xff, 0xff} // encryptMsg, and how long it is
+	sent, err := greedy.Write(head)
+	for chunk := make([]byte, 16<<10); err == nil && sent < 20<<20; {
+		var n int
+		n, err = greedy.Write(chunk)
+		sent += n
+	}
+	if err == nil {
+		t.Errorf("%d bytes are taken from a stranger", sent)
+	}
+
+	// Those who say nothing are cut off.
+	var idle []net.Conn
+	for range 100 {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		idle = append(idle, c)
+	}
+	open := 0
+	for _, c := range idle {
+		c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			open++
+		}
+	}
+	if open > strangers.PerAddress {
+		t.Errorf("%d of 100 silent connections are open, want at most %d", open, strangers.PerAddress)
+	}
+
+	junk, err := net.Dial("udp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer junk.Close()
+	for i := range 1000 {
+		if _, err := junk.Write(bytes.Repeat([]byte{byte(i)}, 1+i)); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatal(err)
+		}
+	}
+	// A member is heard all the same, from the same address.
+	b, _ := start(t, "b", 1, Config{})
+	eventually(t, "a member joins", func() bool {
+		n, _ := b.Join([]netip.AddrPort{netip.MustParseAddrPort(at)})
+		return n == 1
+	})
+	if got := conditions(a); got != "a=ready b=ready " {
+		t.Errorf("members: %s", got)
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	if len(log.all) > 3 {
+		t.Errorf("%d lines are logged, the first: %s", len(log.all), log.all[:3])
+	}
+}
+
+func TestSeldom(t *testing.T) {
+	var s seldom
+	now := time.Now()
+	for i, want := range []struct {
+		after  time.Duration
+		missed int
+		due    bool
+	}{{0, 0, true}, {time.Second, 0, false}, {time.Minute, 0, false}, {strangersEvery, 2, true}, {strangersEvery + time.Second, 0, false}} {
+		if missed, due := s.due(now.Add(want.after)); missed != want.missed || due != want.due {
+			t.Errorf("%d: %d, %v", i, missed, due)
+		}
 	}
 }

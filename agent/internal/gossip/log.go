@@ -2,12 +2,20 @@ package gossip
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 )
 
 // levelHandler gives each line of serf's and memberlist's log the level it names: "[WARN] serf: …".
-type levelHandler struct{ slog.Handler }
+type levelHandler struct {
+	slog.Handler
+	strangers *seldom
+}
+
+func newLevelHandler(h slog.Handler) levelHandler { return levelHandler{h, new(seldom)} }
 
 func (h levelHandler) Enabled(context.Context, slog.Level) bool { return true }
 
@@ -31,6 +39,38 @@ func (h levelHandler) Handle(ctx context.Context, r slog.Record) error {
 	if !h.Handler.Enabled(ctx, level) {
 		return nil
 	}
+	// Whoever sends us junk writes a line of the log with each packet, and the log may be on the SD card.
+	if level >= slog.LevelWarn && strings.Contains(text, " from=") {
+		more, due := h.strangers.due(r.Time)
+		if !due {
+			return nil
+		}
+		if more > 0 {
+			text = fmt.Sprintf("%s (and %d more like this since the last one was told)", strings.TrimSpace(text), more)
+		}
+	}
 	out := slog.NewRecord(r.Time, level, strings.TrimSpace(text), r.PC)
 	return h.Handler.Handle(ctx, out)
+}
+
+// strangersEvery is how often it is told that something came which nobody who knows the secret sends.
+const strangersEvery = 10 * time.Minute
+
+// seldom lets one of many through.
+type seldom struct {
+	mu     sync.Mutex
+	last   time.Time
+	missed int
+}
+
+// due tells whether one is to be let through, and how many before it were not.
+func (s *seldom) due(now time.Time) (missed int, due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.last.IsZero() && now.Sub(s.last) < strangersEvery {
+		s.missed++
+		return 0, false
+	}
+	missed, s.missed, s.last = s.missed, 0, now
+	return missed, true
 }

@@ -2,13 +2,17 @@ package gossip
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/serf/serf"
+
+	"github.com/piswarm/piswarm/agent/internal/gate"
 )
 
 // forever is as long as a duration can be: a member that failed is kept until somebody forgets it.
@@ -38,7 +42,7 @@ func membership(cfg Config) *serf.Config {
 	// encoder for each packet, which was a third of an idle agent's processor time.
 	ml.EnableCompression = false
 	ml.LogOutput = nil
-	ml.Logger = slog.NewLogLogger(levelHandler{cfg.Log.Handler()}, slog.LevelInfo)
+	ml.Logger = slog.NewLogLogger(newLevelHandler(cfg.Log.Handler()), slog.LevelInfo)
 
 	conf := serf.DefaultConfig()
 	conf.Init()
@@ -69,10 +73,25 @@ type transport struct {
 	ready  func()
 	closed context.Context
 	close  context.CancelFunc
+
+	gate    *gate.Gate
+	streams chan net.Conn // those that the gate has let in
+	down    chan struct{} // closed when no more come
+	work    sync.WaitGroup
 }
 
+// strangers are the limits of the gossip's streams, all of which are strangers' until their one message is decrypted,
+// and gone a moment later. memberlist gives each TCPTimeout in all.
+var strangers = gate.Limits{Strangers: 24, PerAddress: 4}
+
+// maxStream is how much is read from a stream: a message is decrypted when it is there as a whole, so this much a
+// stranger can make us keep, for each stream. A push/pull has about 150 bytes for a member and some 40 KB of events.
+const maxStream = 128 << 10
+
 func newTransport(cfg Config, ml *memberlist.Config, ready func()) (*transport, error) {
-	t := &transport{Transport: cfg.Transport, ready: ready}
+	t := &transport{
+		Transport: cfg.Transport, ready: ready, gate: gate.New(strangers), streams: make(chan net.Conn), down: make(chan struct{}),
+	}
 	if t.Transport == nil {
 		sockets, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{ml.BindAddr}, BindPort: ml.BindPort, Logger: ml.Logger,
@@ -83,8 +102,33 @@ func newTransport(cfg Config, ml *memberlist.Config, ready func()) (*transport, 
 		t.Transport = sockets
 	}
 	t.closed, t.close = context.WithCancel(context.Background())
+	t.work.Go(t.admit)
 	return t, nil
 }
+
+// admit hands on the streams that the gate lets in, until the transport is down.
+func (t *transport) admit() {
+	for {
+		select {
+		case <-t.down:
+			return
+		case c := <-t.Transport.StreamCh():
+			admitted, err := t.gate.Admit(c)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			select {
+			case t.streams <- &bounded{admitted, maxStream}:
+			case <-t.down:
+				admitted.Close()
+				return
+			}
+		}
+	}
+}
+
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
 func (t *transport) FinalAdvertiseAddr(ip string, port int) (net.IP, int, error) {
 	if t.ready != nil {
@@ -100,7 +144,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &conn{c, context.AfterFunc(t.closed, func() { c.Close() })}, nil
+	return &conn{&bounded{c, maxStream}, context.AfterFunc(t.closed, func() { c.Close() })}, nil
 }
 
 func (t *transport) dial(addr string, timeout time.Duration) (net.Conn, error) {
@@ -115,7 +159,27 @@ func (t *transport) dial(addr string, timeout time.Duration) (net.Conn, error) {
 
 func (t *transport) Shutdown() error {
 	t.close()
-	return t.Transport.Shutdown()
+	err := t.Transport.Shutdown() // what it has accepted meanwhile it still hands over
+	close(t.down)
+	t.work.Wait()
+	return err
+}
+
+// bounded is a connection from which no more than so many bytes can be read.
+type bounded struct {
+	net.Conn
+	left int
+}
+
+var errLong = errors.New("the message is too long")
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errLong
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // conn takes back, when it is closed, what closes it with the transport.

@@ -3,10 +3,10 @@ package containers
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,9 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/core/images/archive"
 	"github.com/containerd/containerd/v2/core/leases"
-	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -130,29 +128,16 @@ type archived struct {
 
 // importArchive reads an archive into the content store and returns the images in it.
 func (r *Runtime) importArchive(ctx context.Context, in io.Reader) ([]archived, error) {
-	plain, err := compression.DecompressStream(in)
-	if err != nil {
-		return nil, badArchive(err)
+	room := int64(math.MaxInt64)
+	if disk, err := r.Disk(ctx); err == nil {
+		room = disk.Free - spareRoom
 	}
-	defer plain.Close()
-	index, err := archive.ImportIndex(ctx, r.client.ContentStore(), plain)
-	if err != nil {
-		return nil, badArchive(err)
-	}
-	raw, err := content.ReadBlob(ctx, r.client.ContentStore(), index)
-	if err != nil {
-		return nil, err
-	}
-	var list ocispec.Index
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, badArchive(err)
-	}
-	found, err := namedImages(list)
+	store, found, err := readArchive(ctx, r.client.ContentStore(), in, room)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range found {
-		if err := r.keepChildren(ctx, f); err != nil {
+		if err := keepChildren(ctx, store, f); err != nil {
 			return nil, err
 		}
 	}
@@ -201,8 +186,7 @@ func namedImages(index ocispec.Index) ([]archived, error) {
 
 // keepChildren ties all parts of an image to it, so that containerd keeps them as long as the image has a name.
 // Platforms that the archive leaves out are no fault; an image without a single complete platform is.
-func (r *Runtime) keepChildren(ctx context.Context, f archived) error {
-	store := r.client.ContentStore()
+func keepChildren(ctx context.Context, store content.Store, f archived) error {
 	children := images.HandlerFunc(func(ctx context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		children, err := images.Children(ctx, store, desc)
 		if errdefs.IsNotFound(err) {

@@ -140,7 +140,10 @@ func appendEntry(b []byte, e Entry) []byte {
 }
 
 // minEntry is the size of the smallest entry of a list.
-const minEntry = 4 + 8
+const minEntry = minKey + minVersion + 1 + 8
+
+// minWant is the size of the shortest key that can be wanted.
+const minWant = minKey
 
 // DecodeMessage reads what Encode wrote and refuses anything else.
 func DecodeMessage(b []byte) (Message, error) {
@@ -155,7 +158,12 @@ func DecodeMessage(b []byte) (Message, error) {
 	for i := range m.Buckets {
 		m.Buckets[i] = r.uint64()
 	}
-	for range r.count(2) {
+	lists := r.count(2)
+	if lists > Buckets {
+		r.fail(fmt.Errorf("%d lists for %d buckets", lists, Buckets))
+		lists = 0
+	}
+	for range lists {
 		l := List{Bucket: int(r.byte())}
 		for range r.count(minEntry) {
 			l.Entries = append(l.Entries, Entry{
@@ -165,7 +173,7 @@ func DecodeMessage(b []byte) (Message, error) {
 		m.Lists = append(m.Lists, l)
 	}
 	m.Records = r.records()
-	for range r.count(1) {
+	for range r.count(minWant) {
 		m.Want = append(m.Want, r.string(MaxKey))
 	}
 	err := r.end()

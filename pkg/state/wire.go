@@ -129,8 +129,13 @@ func (r *reader) record() Record {
 	return rec
 }
 
-// minRecord is the size of the smallest record: three lengths, a counter and a flag, with no content.
-const minRecord = 4
+// The least that things take on the wire, which bounds how many of them a message can make this node allocate: a key a/b
+// with its length, a counter with a node of one letter, and a record, a tombstone, of these with its flag.
+const (
+	minKey     = 4
+	minVersion = 1 + 2
+	minRecord  = minKey + minVersion + 1
+)
 
 func (r *reader) records() []Record {
 	var out []Record

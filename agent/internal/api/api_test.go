@@ -91,20 +91,10 @@ func put(t *testing.T, s *state.Store, key string, value any) {
 	}
 }
 
-// start serves a cluster of pi1 (this node, the leader) and pi2, and the service greeters on both.
-func start(t *testing.T) (*fakeNode, *httptest.Server) {
-	store, err := state.New("aaaa1111", state.Snapshot{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	members := []cluster.Member{
-		{ID: "aaaa1111", Name: "pi1", Address: netip.MustParseAddr("192.168.1.20"), Condition: cluster.Ready},
-		{ID: "aaaa2222", Name: "pi2", Address: netip.MustParseAddr("192.168.1.21"), Condition: cluster.Ready},
-		{ID: "bbbb3333", Name: "twin", Condition: cluster.Down}, {ID: "bbbb4444", Name: "twin", Condition: cluster.Down},
-	}
-	n := &fakeNode{holders: 3}
+// fakeMember is the membership of a node, whose members are those.
+func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Member {
 	reader := view.NewReader(store, func() []cluster.Member { return members }, slog.New(slog.DiscardHandler))
-	n.Member = &Member{
+	return &Member{
 		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: "PSWM-1-x-y",
 		Write: func(context.Context, ...string) (int, int, error) { return n.holders, 3, nil },
 		Seal: func(key string, plain []byte) ([]byte, error) {
@@ -122,6 +112,21 @@ func start(t *testing.T) (*fakeNode, *httptest.Server) {
 			return nil
 		},
 	}
+}
+
+// start serves a cluster of pi1 (this node, the leader) and pi2, and the service greeters on both.
+func start(t *testing.T) (*fakeNode, *httptest.Server) {
+	store, err := state.New("aaaa1111", state.Snapshot{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := []cluster.Member{
+		{ID: "aaaa1111", Name: "pi1", Address: netip.MustParseAddr("192.168.1.20"), Condition: cluster.Ready},
+		{ID: "aaaa2222", Name: "pi2", Address: netip.MustParseAddr("192.168.1.21"), Condition: cluster.Ready},
+		{ID: "bbbb3333", Name: "twin", Condition: cluster.Down}, {ID: "bbbb4444", Name: "twin", Condition: cluster.Down},
+	}
+	n := &fakeNode{holders: 3}
+	n.Member = fakeMember(n, store, members)
 	put(t, store, cluster.SettingsKey, cluster.ClusterSettings{Name: "home", Pool: cluster.DefaultPool})
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	put(t, store, cluster.ServiceKey("greeters"), cluster.Service{ID: "s1", CreatedAt: at, UpdatedAt: at, Spec: cluster.Spec{

@@ -41,6 +41,7 @@ but that some of its tasks could not be placed or do not stay up; the line on st
 	// What follows the image belongs to the container, dashes and all.
 	cmd.Flags().SetInterspersed(false)
 	o.addFlags(cmd)
+	completeFileFlags(cmd, a, "")
 	wait.addFlags(cmd, "print only the service's ID")
 	return cmd
 }

@@ -78,6 +78,8 @@ func (o *createOptions) addLists() {
 		func(s *cluster.Spec) *[]string { return &s.Placement.Spread })
 	listFlag(o, "mount", "`mount` type=bind|volume|tmpfs,source=…,target=…[,readonly]", cluster.ParseMount,
 		func(s *cluster.Spec) *[]cluster.Mount { return &s.Container.Mounts })
+	secrets().addTo(o)
+	configs().addTo(o)
 	listFlag(o, "device", "give a device of the node, `HOST[:CONTAINER[:rwm]]`", cluster.ParseDevice,
 		func(s *cluster.Spec) *[]cluster.Device { return &s.Container.Devices })
 	listFlag(o, "cap-add", "add a Linux `capability`", cluster.NormalizeCapability,

@@ -31,6 +31,8 @@ type fakeAgent struct {
 	past     []client.Task // told only to who asks for history
 	nodes    []client.Node
 	images   []client.Image
+	secrets  []client.File
+	configs  []client.Config
 	written  client.Written
 	requests []string // "METHOD path body", in order, without reads of events
 	onWrite  func(request string)
@@ -103,6 +105,30 @@ func (f *fakeAgent) handler() http.Handler {
 		return nil, fmt.Errorf("no node %q: see piswarm node ls", r.PathValue("name"))
 	})
 	read("GET /v1/images", func(*http.Request) (any, error) { return f.images, nil })
+	read("GET /v1/secrets", func(*http.Request) (any, error) { return f.secrets, nil })
+	read("GET /v1/secrets/{name}", func(r *http.Request) (any, error) {
+		for _, s := range f.secrets {
+			if s.Name == r.PathValue("name") {
+				return s, nil
+			}
+		}
+		return nil, fmt.Errorf("no secret named %s: see piswarm secret ls", r.PathValue("name"))
+	})
+	read("GET /v1/configs", func(*http.Request) (any, error) {
+		files := []client.File{}
+		for _, c := range f.configs {
+			files = append(files, c.File)
+		}
+		return files, nil
+	})
+	read("GET /v1/configs/{name}", func(r *http.Request) (any, error) {
+		for _, c := range f.configs {
+			if c.Name == r.PathValue("name") {
+				return c, nil
+			}
+		}
+		return nil, fmt.Errorf("no config named %s: see piswarm config ls", r.PathValue("name"))
+	})
 	read("GET /v1/token", func(*http.Request) (any, error) { return client.Token{Token: "PSWM-1-home-secret"}, nil })
 	mux.HandleFunc("POST /v1/services", func(w http.ResponseWriter, r *http.Request) {
 		f.answer(w, r, http.StatusCreated, func(*http.Request) (any, error) { return f.written, nil })
@@ -112,6 +138,7 @@ func (f *fakeAgent) handler() http.Handler {
 	})
 	for _, pattern := range []string{
 		"POST /v1/services/{name}/scale", "PUT /v1/services/{name}", "POST /v1/services/{name}/rollback", "DELETE /v1/services/{name}",
+		"POST /v1/secrets", "DELETE /v1/secrets/{name}", "POST /v1/configs", "DELETE /v1/configs/{name}",
 		"PATCH /v1/nodes/{name}", "DELETE /v1/nodes/{name}", "DELETE /v1/images",
 		"POST /v1/join", "POST /v1/leave",
 	} {

@@ -26,6 +26,16 @@ func filledImage(i client.Image) client.Image {
 	return i
 }
 
+func filledFile(f client.File) client.File {
+	f.Services = filled(f.Services)
+	return f
+}
+
+func filledConfig(c client.Config) client.Config {
+	c.File = filledFile(c.File)
+	return c
+}
+
 func filledService(s client.Service) client.Service {
 	s.Status = filledServiceStatus(s.Status)
 	return s

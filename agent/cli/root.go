@@ -78,6 +78,8 @@ Any node takes any command, and every node answers every published port.`
 		newServiceCommand(a),
 		newNodeCommand(a),
 		newImageCommand(a),
+		newSecretCommand(a),
+		newConfigCommand(a),
 		newStatusCommand(a),
 		newInitCommand(a),
 		newJoinCommand(a),

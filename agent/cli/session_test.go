@@ -157,6 +157,12 @@ func shelf(t *testing.T) *fakeAgent {
 		{Name: "docker.io/library/greeter:latest", Digest: "sha256:" + strings.Repeat("ab", 32), SizeBytes: 4_321_000, Nodes: []string{"pi1", "pi2"}},
 		{Name: "registry.local:5000/lamp:1.2", Digest: "sha256:" + strings.Repeat("cd", 32), SizeBytes: 12_000_000},
 	}
+	file := func(name string, age time.Duration, services ...string) client.File {
+		return client.File{Head: cluster.Head{ID: name + "-0123456789abcdef", Name: name, CreatedAt: testNow.Add(-age)}, Services: services}
+	}
+	f.secrets = []client.File{file("db-password", 3*time.Hour, "greeters"), file("tls.key", 30*time.Second)}
+	f.secrets[1].Labels = map[string]string{"team": "door", "beta": ""}
+	f.configs = []client.Config{{File: file("nginx.conf", 40*time.Hour, "greeters", "lamp"), Data: []byte("user nginx;\n")}}
 	return f
 }
 

@@ -52,6 +52,7 @@ not be placed or do not stay up; the line on stderr says why.`,
 	}
 	o.addFlags(cmd)
 	completeFlagBy(cmd, "image", completeImages(a))
+	completeFileFlags(cmd, a, "-add", "-rm")
 	wait.addFlags(cmd, "print nothing")
 	return cmd
 }

@@ -80,6 +80,8 @@ func (o *updateOptions) addLists() {
 		key: func(m cluster.Mount) string { return path.Clean(m.Target) },
 		at:  func(s *cluster.Spec) *[]cluster.Mount { return &s.Container.Mounts },
 	}.addTo(o)
+	secrets().addEditTo(o)
+	configs().addEditTo(o)
 	edit[cluster.Device]{
 		flag: "device", what: "device",
 		add: "add or change a device of the node, `HOST[:CONTAINER[:rwm]]`", rm: "remove a device by its `path` in the container",

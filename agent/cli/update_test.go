@@ -22,6 +22,8 @@ func full(t *testing.T) *fakeAgent {
 			Image: "docker.io/library/nginx:1.27", Digest: "sha256:" + strings.Repeat("ab", 32), Platforms: []cluster.Platform{{OS: "linux", Arch: "arm64"}},
 			Env: []string{"A=1", "B=2", "C=3"}, Labels: map[string]string{"x": "1", "y": "2"},
 			Mounts:  []cluster.Mount{{Type: cluster.MountVolume, Source: "data", Target: "/data"}, {Type: cluster.MountTmpfs, Target: "/tmp"}},
+			Secrets: []cluster.FileRef{{Name: "db", ID: "db-id"}, {Name: "tls", ID: "tls-id", Target: "/a"}, {Name: "tls", ID: "tls-id", Target: "/b"}},
+			Configs: []cluster.FileRef{{Name: "app", ID: "app-id", Target: "etc/app"}},
 			Devices: []cluster.Device{{Host: "/dev/a", Container: "/dev/x", Permissions: "rwm"}, {Host: "/dev/b", Container: "/dev/b", Permissions: "r"}},
 			CapAdd:  []string{"CAP_NET_RAW"}, CapDrop: []string{"CAP_CHOWN"},
 			Health: cluster.Health{Cmd: []string{"/bin/sh", "-c", "true"}, Interval: time.Second},
@@ -89,6 +91,20 @@ func TestEveryFlagOfUpdate(t *testing.T) {
 		},
 		"--mount-add type=volume,source=other,target=/data": func(s *cluster.Spec) { s.Container.Mounts[0].Source = "other" },
 		"--mount-rm /data/": func(s *cluster.Spec) { s.Container.Mounts = s.Container.Mounts[1:] },
+		"--secret-add new": func(s *cluster.Spec) {
+			s.Container.Secrets = append(s.Container.Secrets, cluster.FileRef{Name: "new", Target: "/run/secrets/new", Mode: 0o400})
+		},
+		"--secret-add source=new,target=db,mode=0440": func(s *cluster.Spec) {
+			s.Container.Secrets[0] = cluster.FileRef{Name: "new", Target: "/run/secrets/db", Mode: 0o440}
+		},
+		"--secret-add db": func(s *cluster.Spec) { s.Container.Secrets[0].ID = "" }, // which is the one of today
+		"--secret-rm tls": func(s *cluster.Spec) { s.Container.Secrets = s.Container.Secrets[:1] },
+		"--secret-rm tls --secret-add source=tls,uid=7": func(s *cluster.Spec) {
+			s.Container.Secrets = append(s.Container.Secrets[:1], cluster.FileRef{Name: "tls", Target: "/run/secrets/tls", UID: 7, Mode: 0o400})
+		},
+		"--config-rm app --config-add source=app2,target=/etc/app": func(s *cluster.Spec) {
+			s.Container.Configs = []cluster.FileRef{{Name: "app2", Target: "/etc/app", Mode: 0o444}}
+		},
 		"--device-add /dev/c": func(s *cluster.Spec) {
 			s.Container.Devices = append(s.Container.Devices, cluster.Device{Host: "/dev/c", Container: "/dev/c", Permissions: "rwm"})
 		},

@@ -40,6 +40,11 @@ func TestWrites(t *testing.T) {
 		{args: "service update -d --rollback greeters", wrote: []string{"POST /v1/services/greeters/rollback"}, stdout: "greeters\n"},
 		{args: "update --replicas 2 greeters", stdout: "greeters: nothing to change\n"},
 		{args: "update -q --replicas 2 greeters", stdout: ""},
+		{args: "secret create db -", stdin: "hush\n", wrote: []string{`POST /v1/secrets {"name":"db","data":"aHVzaAo="}`}, stdout: "svc1id\n"},
+		{args: "secret create -l team=door --label beta db " + tokenFile, wrote: []string{`POST /v1/secrets {"name":"db","labels":{"beta":"","team":"door"},"data":"ICBQU1dNLTEtYS1maWxlIAptb3JlCg=="}`}, stdout: "svc1id\n"},
+		{args: "config create app -", stdin: "on", wrote: []string{`POST /v1/configs {"name":"app","data":"b24="}`}, stdout: "svc1id\n"},
+		{args: "secret rm tls.key db-password-01", wrote: []string{"DELETE /v1/secrets/tls.key", "DELETE /v1/secrets/db-password"}, stdout: "tls.key\ndb-password\n"},
+		{args: "config rm nginx.conf", wrote: []string{"DELETE /v1/configs/nginx.conf"}, stdout: "nginx.conf\n"},
 		{args: "leave", wrote: []string{"POST /v1/leave"}, stdout: "This node has left the cluster.\n"},
 		{args: "scale -d greeters=0", wrote: []string{`POST /v1/services/greeters/scale {"replicas":0}`}, stdout: "greeters scaled to 0\n"},
 	} {
@@ -71,6 +76,7 @@ func TestEveryFlagOfCreate(t *testing.T) {
 		"--placement-pref", "spread=node.labels.floor", "--replicas-max-per-node", "2", "--strategy", "binpack", "--on-partition", "stop",
 		"--limit-cpu", "1.5", "--limit-memory", "64m", "--reserve-cpu", "0.25", "--reserve-memory", "32m",
 		"--mount", "type=bind,source=/srv,target=/srv,readonly", "--device", "/dev/gpiomem:/dev/gpio:rw",
+		"--secret", "db", "--secret", "source=tls,target=key,uid=1000,gid=1001,mode=0440", "--config", "source=app,target=/etc/app",
 		"--cap-add", "net_raw", "--cap-drop", "ALL", "--privileged", "--read-only", "-u", "1000:1000", "-w", "/app",
 		"--hostname", "door", "--entrypoint", "sh -c", "--stop-signal", "int", "--stop-grace-period", "3s",
 		"--health-cmd", "wget -q localhost", "--health-interval", "10s", "--health-timeout", "2s", "--health-retries", "4",
@@ -86,7 +92,8 @@ func TestEveryFlagOfCreate(t *testing.T) {
 	}
 	want := `POST /v1/services {"name":"web","labels":{"team":"door"},"mode":"replicated","replicas":3,"container":{"image":"docker.io/library/nginx:1.27","digest":"",` +
 		`"entrypoint":["sh","-c"],"args":["echo hello","--name","not-a-flag"],"env":["FROM=file","A=1"],"workdir":"/app","user":"1000:1000","hostname":"door","labels":{"lit":""},` +
-		`"mounts":[{"type":"bind","source":"/srv","target":"/srv","readOnly":true}],"devices":[{"host":"/dev/gpiomem","container":"/dev/gpio","permissions":"rw"}],` +
+		`"mounts":[{"type":"bind","source":"/srv","target":"/srv","readOnly":true}],"secrets":[{"name":"db","target":"/run/secrets/db","mode":256},{"name":"tls","target":"/run/secrets/key","uid":1000,"gid":1001,"mode":288}],` +
+		`"configs":[{"name":"app","target":"/etc/app","mode":292}],"devices":[{"host":"/dev/gpiomem","container":"/dev/gpio","permissions":"rw"}],` +
 		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000,` +
 		`"health":{"cmd":["/bin/sh","-c","wget -q localhost"],"interval":10000000000,"timeout":2000000000,"retries":4,"startPeriod":60000000000,"startInterval":1000000000}},` +
 		`"resources":{"limits":{"memoryBytes":67108864,"nanoCPUs":1500000000},"reservations":{"memoryBytes":33554432,"nanoCPUs":250000000}},` +

@@ -101,6 +101,9 @@ func ParseConfigRef(s string) (FileRef, error) { return configFiles.parse(s) }
 func (k fileKind) parse(s string) (FileRef, error) {
 	r, err := k.read(s)
 	if err == nil {
+		if err := ValidateFileName(k.kind, r.Name); err != nil {
+			return FileRef{}, err
+		}
 		r = k.withDefaults(r)
 		err = k.validate(r)
 	}

@@ -66,5 +66,8 @@ func clean(ctx context.Context, r *containers.Runtime, n *network.Network) error
 		})
 	}
 	_ = group.Wait() // the errors are in errs
+	if err == nil {
+		err = r.DropFiles(ctx)
+	}
 	return errors.Join(err, errors.Join(errs...), n.Cleanup(ctx), firewall.Cleanup(ctx))
 }

@@ -259,6 +259,9 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error { return s.after(ctx, s.settled, s.ingress.Run) })
 	group.Go(func() error {
 		return s.after(ctx, s.ingress.Ready(), func(ctx context.Context) error {
+			if err := s.agent.runtime.DropFiles(ctx); err != nil { // the next start, or a reboot, takes them away
+				s.log.Debug("files of containers that are gone may be left", "error", err)
+			}
 			close(s.going)
 			return s.names.run(ctx, s.place)
 		})

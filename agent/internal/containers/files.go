@@ -1,12 +1,14 @@
 package containers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -76,6 +78,23 @@ func (r *Runtime) writeGiven(s Spec, files map[string]string) error {
 		files[path.Clean(f.Target)] = name
 	}
 	return nil
+}
+
+// DropFiles removes the files of containers that there are no more, which an agent leaves that is killed while it makes
+// one. No container may be made meanwhile.
+func (r *Runtime) DropFiles(ctx context.Context) error {
+	list, err := r.List(ctx)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(r.cfg.FilesDir)
+	errs := []error{err}
+	for _, e := range entries {
+		if !slices.ContainsFunc(list, func(c Container) bool { return c.ID == e.Name() }) {
+			errs = append(errs, os.RemoveAll(r.filesPath(e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // inMemory refuses a directory that is on a disk. A secret that was written to a card is there for good, whatever is

@@ -74,6 +74,22 @@ func TestFileLeavesNoTrace(t *testing.T) {
 	}
 }
 
+// What is left of a container that was never made goes with the next start of the agent, and nothing else.
+func TestFilesOfNoContainerAreDropped(t *testing.T) {
+	n := newNode(t)
+	n.run(hushed("t1", n.load("program", ""), "sleep"))
+	left := filepath.Join(n.cfg.FilesDir, "t2", "given")
+	if err := errors.Join(os.MkdirAll(left, 0o700), os.WriteFile(filepath.Join(left, "0"), []byte(hush), 0o400)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.DropFiles(n.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if found := holding(t, n.cfg.FilesDir, hush); len(found) != 1 || found[0] != filepath.Join(n.cfg.FilesDir, "t1", "given", "0") {
+		t.Errorf("it is in %v", found)
+	}
+}
+
 // holding lists the files below a directory that have the text in them.
 func holding(t *testing.T, dir, text string) (found []string) {
 	t.Helper()

@@ -158,11 +158,16 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 			return nil, err
 		}
 	}
+	program, err := os.Executable()
+	if err != nil {
+		a.network.Close()
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
 	_, err = os.Stat(filepath.Join(opts.Paths.Run, livedFile))
 	a.firstLife = errors.Is(err, os.ErrNotExist)
 	a.runtime, err = containers.Open(ctx, containers.Config{
 		LogDir: filepath.Join(opts.Paths.Run, "logs"), FilesDir: filepath.Join(opts.Paths.Run, "containers"),
-		VolumesDir: filepath.Join(opts.Paths.Data, "volumes"), Log: a.log,
+		VolumesDir: filepath.Join(opts.Paths.Data, "volumes"), Init: program, Log: a.log,
 	})
 	if err != nil {
 		a.network.Close()

@@ -34,6 +34,8 @@ func (o *specFlags) addProcess() {
 		func(s *cluster.Spec) *bool { return &s.Container.Privileged })
 	value(o, "read-only", f.Bool("read-only", false, "mount the container's root file system read-only"),
 		func(s *cluster.Spec) *bool { return &s.Container.ReadOnly })
+	value(o, "init", f.Bool("init", false, "run an init in the containers, which forwards signals and reaps processes"),
+		func(s *cluster.Spec) *bool { return &s.Container.Init })
 	value(o, "user", f.StringP("user", "u", "", "`user` to run as, name or number, optionally with :group"),
 		func(s *cluster.Spec) *string { return &s.Container.User })
 	value(o, "workdir", f.StringP("workdir", "w", "", "working `directory` in the container"),
@@ -98,6 +100,8 @@ func (o *specFlags) addResources() {
 			return n, nil
 		}, r.at)
 	}
+	value(o, "limit-pids", o.flags.Int64("limit-pids", 0, fmt.Sprintf("most `processes` and threads that a task may have (0: %d)", cluster.DefaultPids)),
+		func(s *cluster.Spec) *int64 { return &s.Resources.Pids })
 }
 
 // addPlacement adds the flags for how many tasks there are, and where.

@@ -131,6 +131,7 @@ func TestEveryFlagOfUpdate(t *testing.T) {
 		"--reserve-cpu 0.5":                            func(s *cluster.Spec) { s.Resources.Reservations.NanoCPUs = 5e8 },
 		"--user me --workdir /w --hostname h":          func(s *cluster.Spec) { s.Container.User, s.Container.Workdir, s.Container.Hostname = "me", "/w", "h" },
 		"--stop-signal INT --stop-grace-period 3s":     func(s *cluster.Spec) { s.Container.StopSignal, s.Container.StopGracePeriod = "SIGINT", 3*time.Second },
+		"--init --limit-pids 9":                        func(s *cluster.Spec) { s.Container.Init, s.Resources.Pids = true, 9 },
 		"--read-only --privileged":                     func(s *cluster.Spec) { s.Container.ReadOnly, s.Container.Privileged = true, true },
 		"--cap-add chown --cap-add sys_time": func(s *cluster.Spec) {
 			s.Container.CapDrop, s.Container.CapAdd = nil, []string{"CAP_NET_RAW", "CAP_SYS_TIME"}

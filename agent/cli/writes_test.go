@@ -74,10 +74,10 @@ func TestEveryFlagOfCreate(t *testing.T) {
 		"-e", "A=1", "--env-file", envFile, "-l", "team=door", "--container-label", "lit",
 		"--constraint", "node.labels.room==kitchen", "--constraint", "node.arch!=arm",
 		"--placement-pref", "spread=node.labels.floor", "--replicas-max-per-node", "2", "--strategy", "binpack", "--on-partition", "stop",
-		"--limit-cpu", "1.5", "--limit-memory", "64m", "--reserve-cpu", "0.25", "--reserve-memory", "32m",
+		"--limit-cpu", "1.5", "--limit-memory", "64m", "--reserve-cpu", "0.25", "--reserve-memory", "32m", "--limit-pids", "100",
 		"--mount", "type=bind,source=/srv,target=/srv,readonly", "--device", "/dev/gpiomem:/dev/gpio:rw",
 		"--secret", "db", "--secret", "source=tls,target=key,uid=1000,gid=1001,mode=0440", "--config", "source=app,target=/etc/app",
-		"--cap-add", "net_raw", "--cap-drop", "ALL", "--privileged", "--read-only", "-u", "1000:1000", "-w", "/app",
+		"--cap-add", "net_raw", "--cap-drop", "ALL", "--privileged", "--read-only", "--init", "-u", "1000:1000", "-w", "/app",
 		"--hostname", "door", "--entrypoint", "sh -c", "--stop-signal", "int", "--stop-grace-period", "3s",
 		"--health-cmd", "wget -q localhost", "--health-interval", "10s", "--health-timeout", "2s", "--health-retries", "4",
 		"--health-start-period", "1m", "--health-start-interval", "1s",
@@ -94,9 +94,9 @@ func TestEveryFlagOfCreate(t *testing.T) {
 		`"entrypoint":["sh","-c"],"args":["echo hello","--name","not-a-flag"],"env":["FROM=file","A=1"],"workdir":"/app","user":"1000:1000","hostname":"door","labels":{"lit":""},` +
 		`"mounts":[{"type":"bind","source":"/srv","target":"/srv","readOnly":true}],"secrets":[{"name":"db","target":"/run/secrets/db","mode":256},{"name":"tls","target":"/run/secrets/key","uid":1000,"gid":1001,"mode":288}],` +
 		`"configs":[{"name":"app","target":"/etc/app","mode":292}],"devices":[{"host":"/dev/gpiomem","container":"/dev/gpio","permissions":"rw"}],` +
-		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000,` +
+		`"capAdd":["CAP_NET_RAW"],"capDrop":["ALL"],"privileged":true,"readOnly":true,"init":true,"stopSignal":"SIGINT","stopGracePeriod":3000000000,` +
 		`"health":{"cmd":["/bin/sh","-c","wget -q localhost"],"interval":10000000000,"timeout":2000000000,"retries":4,"startPeriod":60000000000,"startInterval":1000000000}},` +
-		`"resources":{"limits":{"memoryBytes":67108864,"nanoCPUs":1500000000},"reservations":{"memoryBytes":33554432,"nanoCPUs":250000000}},` +
+		`"resources":{"limits":{"memoryBytes":67108864,"nanoCPUs":1500000000},"reservations":{"memoryBytes":33554432,"nanoCPUs":250000000},"pids":100},` +
 		`"placement":{"constraints":[{"attribute":"node.labels.room","value":"kitchen"},{"attribute":"node.arch","not":true,"value":"arm"}],"spread":["node.labels.floor"],"maxPerNode":2,"strategy":"binpack"},` +
 		`"ports":[{"published":80,"target":8080,"protocol":"tcp","mode":"ingress"},{"published":53,"target":5353,"protocol":"udp","mode":"ingress"}],"onPartition":"stop",` +
 		`"restart":{"condition":"on-failure","delay":2000000000,"maxAttempts":5,"window":3600000000000},` +

@@ -109,6 +109,8 @@ type Container struct {
 	CapDrop    []string          `json:"capDrop,omitempty"` // also ALL
 	Privileged bool              `json:"privileged,omitempty"`
 	ReadOnly   bool              `json:"readOnly,omitempty"` // root file system
+	// Init puts a process before the container's own that hands it signals and takes in what it leaves behind.
+	Init bool `json:"init,omitempty"`
 	// StopSignal is sent first when a task ends; empty means the image's, else SIGTERM.
 	StopSignal string `json:"stopSignal,omitempty"`
 	// StopGracePeriod is how long the task may take to end before it is killed.
@@ -148,7 +150,13 @@ type Mount struct {
 type Resources struct {
 	Limits       Amount `json:"limits"`
 	Reservations Amount `json:"reservations"`
+	// Pids is the most processes and threads that a task may have; 0: DefaultPids.
+	Pids int64 `json:"pids,omitempty"`
 }
+
+// DefaultPids is far more than any service needs on a Pi, and few enough for the smallest Pi to live through a program
+// that does nothing but start others.
+const DefaultPids = 1024
 
 // Amount is an amount of memory and CPU; zero means none given.
 type Amount struct {

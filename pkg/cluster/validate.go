@@ -16,6 +16,9 @@ const (
 	maxMemory   = 1 << 40
 	minNanoCPUs = 1_000_000
 	maxNanoCPUs = 1024 * 1_000_000_000
+
+	// maxPids is the most that any kernel has.
+	maxPids = 1 << 22
 )
 
 // WithDefaults returns the spec with docker's defaults where it says nothing. Replicas stays as it is, because
@@ -152,6 +155,9 @@ func (r Resources) validate() error {
 		if a.NanoCPUs != 0 && (a.NanoCPUs < minNanoCPUs || a.NanoCPUs > maxNanoCPUs) {
 			return fmt.Errorf("a CPU %s of %g cores is not possible: want 0.001 to 1024, for example 0.5", a.what, float64(a.NanoCPUs)/1e9)
 		}
+	}
+	if r.Pids < 0 || r.Pids > maxPids {
+		return fmt.Errorf("a limit of %d processes is not possible: want 1 to %d, or 0 for %d", r.Pids, maxPids, DefaultPids)
 	}
 	if m := r.Limits.MemoryBytes; m != 0 && m < MinMemoryLimit {
 		return fmt.Errorf("a memory limit of %d bytes is too small for a container to start: want at least 6m", m)

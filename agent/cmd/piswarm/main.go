@@ -13,6 +13,9 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
+	if code, yes := asInit(); yes {
+		return code
+	}
 	ctx, end := context.WithCancelCause(context.Background())
 	defer end(nil)
 	signals := make(chan os.Signal, 1)

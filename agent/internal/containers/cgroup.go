@@ -14,6 +14,7 @@ type cgroupFacts struct {
 	v2     bool // all controllers are in the one tree of version 2; false for version 1 and the mix of both
 	memory bool // memory can be limited; Raspberry Pi OS has that switched off
 	swap   bool // swap can be limited
+	pids   bool // the number of processes can be limited
 }
 
 // readCgroups looks at the hierarchies mounted below root, which is /sys/fs/cgroup outside of tests.
@@ -23,12 +24,14 @@ func readCgroups(root string) cgroupFacts {
 		return err == nil
 	}
 	if controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")); err == nil {
-		memory := slices.Contains(strings.Fields(string(controllers)), "memory")
-		return cgroupFacts{v2: true, memory: memory, swap: memory && exists("/proc/swaps")}
+		has := func(name string) bool { return slices.Contains(strings.Fields(string(controllers)), name) }
+		memory := has("memory")
+		return cgroupFacts{v2: true, memory: memory, swap: memory && exists("/proc/swaps"), pids: has("pids")}
 	}
 	return cgroupFacts{
 		memory: exists(filepath.Join(root, "memory/memory.limit_in_bytes")),
 		swap:   exists(filepath.Join(root, "memory/memory.memsw.limit_in_bytes")),
+		pids:   exists(filepath.Join(root, "pids/cgroup.procs")),
 	}
 }
 

@@ -30,6 +30,11 @@ func (r *Runtime) setMounts(ctx context.Context, cl *client.Client, c *container
 	spec.Mounts = append(spec.Mounts, specs.Mount{
 		Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro", "nosuid", "noexec", "nodev"},
 	})
+	if cs.Init {
+		spec.Mounts = append(spec.Mounts, specs.Mount{
+			Destination: initPath, Type: "bind", Source: r.cfg.Init, Options: []string{"bind", "rprivate", "ro", "nosuid", "nodev"},
+		})
+	}
 	var own []specs.Mount
 	for target, source := range files {
 		own = append(own, specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind", "rprivate", "ro"}})

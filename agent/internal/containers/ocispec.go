@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -8,10 +9,13 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/client"
+	profile "github.com/containerd/containerd/v2/contrib/apparmor"
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/apparmor"
 	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/containerd/containerd/v2/pkg/oci"
+	kernel "github.com/containerd/containerd/v2/pkg/seccomp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -21,11 +25,14 @@ import (
 const (
 	// specVersion is the newest version of the OCI spec that crun 1.8 of Debian 12 reads.
 	specVersion = "1.0.2"
-	pidsLimit   = 4096
 	// oomScore lets a node that runs out of memory lose a container before it loses containerd or the agent.
 	oomScore = 100
 	// cpuPeriod is the stretch of time, in microseconds, over which a CPU limit is kept: the kernel's default.
 	cpuPeriod = 100_000
+	// profileName is that of containerd's default AppArmor profile, as the kernel has it for piswarm.
+	profileName = "piswarm-default"
+	// initPath is where a container finds its init. /dev is the container's own, so that nothing is left in its files.
+	initPath = "/dev/piswarm-init"
 )
 
 // ociSpec says how runc makes the container. files are mounted read-only, by their path in the container.
@@ -41,10 +48,13 @@ func (r *Runtime) ociSpec(ctx context.Context, cl *client.Client, c *containers.
 	if err := setProcess(spec.Process, s.Container, image); err != nil {
 		return nil, err
 	}
+	if s.Container.Init {
+		spec.Process.Args = append([]string{initPath}, spec.Process.Args...)
+	}
 	if err := setUser(ctx, cl, c, spec, s.Container, image); err != nil {
 		return nil, err
 	}
-	if err := setResources(spec.Linux, s.Resources.Limits, readCgroups(cgroupRoot)); err != nil {
+	if err := setResources(spec.Linux, s.Resources, readCgroups(cgroupRoot)); err != nil {
 		return nil, err
 	}
 	spec.Linux.CgroupsPath = r.cgroup(s.ID)
@@ -124,11 +134,17 @@ func setUser(ctx context.Context, cl *client.Client, c *containers.Container, sp
 	return nil
 }
 
-func setResources(l *specs.Linux, limits cluster.Amount, cgroups cgroupFacts) error {
+func setResources(l *specs.Linux, resources cluster.Resources, cgroups cgroupFacts) error {
+	limits := resources.Limits
 	if cgroups.v2 {
 		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
-	l.Resources.Pids = &specs.LinuxPids{Limit: new(int64(pidsLimit))}
+	// There is always a limit, so without the means for it there is no container: one that starts processes without end
+	// takes the whole node along.
+	if !cgroups.pids {
+		return rejectf("this node cannot limit the number of processes: want a kernel with CONFIG_CGROUP_PIDS, and no cgroup_disable=pids in /boot/firmware/cmdline.txt")
+	}
+	l.Resources.Pids = &specs.LinuxPids{Limit: new(cmp.Or(resources.Pids, cluster.DefaultPids))}
 	if limits.MemoryBytes > 0 {
 		if !cgroups.memory {
 			return rejectf("this node cannot limit memory: append cgroup_enable=memory to the line in /boot/firmware/cmdline.txt and reboot")
@@ -179,8 +195,17 @@ func setPrivileges(ctx context.Context, cl *client.Client, c *containers.Contain
 		spec.Process.NoNewPrivileges = false
 		return oci.Compose(oci.WithPrivileged, oci.WithHostDevices, oci.WithAllDevicesAllowed)(ctx, cl, c, spec)
 	}
+	if !kernel.IsEnabled() {
+		return rejectf("this node cannot keep containers from dangerous system calls: want a kernel with CONFIG_SECCOMP_FILTER, or --privileged")
+	}
 	if err := seccomp.WithDefaultProfile()(ctx, cl, c, spec); err != nil {
 		return fmt.Errorf("seccomp profile: %w", err)
+	}
+	// Most kernels of Raspberry Pis have no AppArmor, or have it off. All that it forbids is forbidden by other means, too.
+	if apparmor.HostSupports() {
+		if err := profile.WithDefaultProfile(profileName)(ctx, cl, c, spec); err != nil {
+			return fmt.Errorf("AppArmor: %w", err)
+		}
 	}
 	return nil
 }

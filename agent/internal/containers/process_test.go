@@ -61,20 +61,27 @@ func TestCapabilitiesMergeAsInDocker(t *testing.T) {
 }
 
 func TestResourcesNeedTheirCgroup(t *testing.T) {
-	limits := cluster.Amount{MemoryBytes: 64 << 20, NanoCPUs: 1_500_000_000}
+	wanted := cluster.Resources{Limits: cluster.Amount{MemoryBytes: 64 << 20, NanoCPUs: 1_500_000_000}}
 	fill := func(facts cgroupFacts) (*specs.LinuxResources, error) {
 		l := &specs.Linux{Resources: &specs.LinuxResources{}}
-		return l.Resources, setResources(l, limits, facts)
+		return l.Resources, setResources(l, wanted, facts)
 	}
-	got, err := fill(cgroupFacts{memory: true, swap: true})
-	if err != nil || *got.Memory.Limit != 64<<20 || *got.Memory.Swap != 64<<20 || *got.CPU.Quota != 150_000 || *got.Pids.Limit != 4096 {
+	got, err := fill(cgroupFacts{memory: true, swap: true, pids: true})
+	if err != nil || *got.Memory.Limit != 64<<20 || *got.Memory.Swap != 64<<20 || *got.CPU.Quota != 150_000 || *got.Pids.Limit != 1024 {
 		t.Errorf("resources %+v, error %v", got, err)
 	}
-	if got, err = fill(cgroupFacts{memory: true}); err != nil || got.Memory.Swap != nil {
+	if got, err = fill(cgroupFacts{memory: true, pids: true}); err != nil || got.Memory.Swap != nil {
 		t.Errorf("without swap accounting: %+v, error %v", got.Memory, err)
 	}
-	if _, err = fill(cgroupFacts{}); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "cgroup_enable=memory") {
+	if _, err = fill(cgroupFacts{pids: true}); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "cgroup_enable=memory") {
 		t.Errorf("without the memory cgroup: %v", err)
+	}
+	if _, err = fill(cgroupFacts{memory: true}); !errors.Is(err, ErrRejected) || !strings.Contains(err.Error(), "CONFIG_CGROUP_PIDS") {
+		t.Errorf("without the pids cgroup: %v", err)
+	}
+	wanted.Pids = 7
+	if got, err = fill(cgroupFacts{memory: true, pids: true}); err != nil || *got.Pids.Limit != 7 {
+		t.Errorf("with a limit of its own: %+v, error %v", got.Pids, err)
 	}
 }
 
@@ -91,19 +98,20 @@ func TestReadCgroups(t *testing.T) {
 	}
 	hybrid, v2, off := t.TempDir(), t.TempDir(), t.TempDir()
 	write(hybrid, "unified/cgroup.controllers", "")
+	write(hybrid, "pids/cgroup.procs", "")
 	write(hybrid, "memory/memory.limit_in_bytes", "1")
 	write(hybrid, "memory/piswarm/t1/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
 	write(v2, "cgroup.controllers", "cpuset cpu io memory pids\n")
 	write(v2, "piswarm/t1/memory.events", "low 0\noom 1\noom_kill 1\noom_group_kill 0\n")
 	write(v2, "piswarm/t2/memory.events", "low 0\noom 0\noom_kill 0\n")
-	write(off, "cgroup.controllers", "cpuset cpu io pids\n")
-	if got := readCgroups(hybrid); got.v2 || !got.memory || got.swap {
+	write(off, "cgroup.controllers", "cpuset cpu io\n")
+	if got := readCgroups(hybrid); got.v2 || !got.memory || got.swap || !got.pids {
 		t.Errorf("hybrid: %+v", got)
 	}
-	if got := readCgroups(v2); !got.v2 || !got.memory {
+	if got := readCgroups(v2); !got.v2 || !got.memory || !got.pids {
 		t.Errorf("v2: %+v", got)
 	}
-	if got := readCgroups(off); !got.v2 || got.memory {
+	if got := readCgroups(off); !got.v2 || got.memory || got.pids {
 		t.Errorf("v2 without memory: %+v", got)
 	}
 	if !oomKilled(hybrid, "/piswarm/t1") || !oomKilled(v2, "/piswarm/t1") || oomKilled(v2, "/piswarm/t2") || oomKilled(v2, "/piswarm/t3") {

@@ -40,7 +40,10 @@ type Config struct {
 	HostsDir string
 	// LogBytes is how much of the end of each container's output is kept: 1 MiB.
 	LogBytes int64
-	Log      *slog.Logger
+	// Init is the program that a container gets as its first process if it is to have one: this program. As such it goes
+	// by the name piswarm-init.
+	Init string
+	Log  *slog.Logger
 }
 
 func (c Config) withDefaults() Config {

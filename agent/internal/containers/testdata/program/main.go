@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +37,8 @@ func main() {
 		read(os.Args[2])
 	case "flood":
 		flood()
+	case "orphans":
+		orphans()
 	case "eat":
 		eat()
 	}
@@ -75,6 +79,32 @@ func flood() {
 	}
 	fmt.Println("flood ends")
 	sleep()
+}
+
+// orphans leaves three children of children behind, and tells how many are zombies once they have ended.
+func orphans() {
+	if len(os.Args) > 2 {
+		if os.Args[2] == "0" {
+			return
+		}
+		for range 3 {
+			exec.Command(os.Args[0], "orphans", "0").Start()
+		}
+		return
+	}
+	fmt.Println("pid", os.Getpid())
+	exec.Command(os.Args[0], "orphans", "3").Run()
+	time.Sleep(time.Second)
+	zombies := 0
+	all, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range all {
+		text, _ := os.ReadFile(path)
+		if _, state, _ := strings.Cut(string(text), ") "); strings.HasPrefix(state, "Z") {
+			zombies++
+		}
+	}
+	fmt.Println("zombies", zombies)
+	os.Exit(3)
 }
 
 func eat() {

@@ -3,6 +3,8 @@
 //
 // What it finds is a proposal and nothing more: anyone on the LAN can answer. Whoever is found still has to prove
 // that it knows the cluster's secret, to the gossip and to the node API.
+//
+// A node that is in no cluster announces that it waits for one. Members list it for people to see, in memory alone.
 package discovery
 
 import (
@@ -13,7 +15,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/grandcat/zeroconf"
@@ -42,17 +43,20 @@ type Self struct {
 
 // Announce answers for this node until Close of what it returns, which says goodbye to the LAN.
 func Announce(self Self) (io.Closer, error) {
-	iface, err := net.InterfaceByName(self.Interface)
+	return announce(text{ID: self.ID, Cluster: self.Cluster}, self.Interface, self.ID+"-"+self.Life, self.Address)
+}
+
+// announce answers under a name. The names are not made of the host name, so that two Pis of one host name do not
+// answer with each other's address.
+func announce(t text, iface, name string, address netip.AddrPort) (io.Closer, error) {
+	link, err := net.InterfaceByName(iface)
 	if err != nil {
-		return nil, fmt.Errorf("announce by mDNS on %s: %w", self.Interface, err)
+		return nil, fmt.Errorf("announce by mDNS on %s: %w", iface, err)
 	}
-	// The names are not made of the host name, so that two Pis of one host name do not answer with each other's
-	// address.
-	name := self.ID + "-" + self.Life
-	server, err := zeroconf.RegisterProxy(name, serviceType, domain, int(self.Address.Port()), "piswarm-"+name,
-		[]string{self.Address.Addr().String()}, []string{"id=" + self.ID, "cluster=" + self.Cluster}, []net.Interface{*iface})
+	server, err := zeroconf.RegisterProxy(name, serviceType, domain, int(address.Port()), "piswarm-"+name,
+		[]string{address.Addr().String()}, t.record(), []net.Interface{*link})
 	if err != nil {
-		return nil, fmt.Errorf("announce by mDNS on %s: %w", self.Interface, err)
+		return nil, fmt.Errorf("announce by mDNS on %s: %w", iface, err)
 	}
 	return closer{server}, nil
 }
@@ -97,26 +101,17 @@ func Look(ctx context.Context, iface string, found func(Found)) error {
 // maxFound bounds what a LAN full of forgers can make this node listen to in one look.
 const maxFound = 256
 
-// read takes from an answer what is well formed.
+// read takes from an answer what is well formed and of a member: a node that waits is for the [Listener] to hear.
 func read(e *zeroconf.ServiceEntry) (Found, bool) {
-	f := Found{}
-	for _, text := range e.Text {
-		if v, ok := strings.CutPrefix(text, "id="); ok {
-			f.ID = v
-		}
-		if v, ok := strings.CutPrefix(text, "cluster="); ok {
-			f.Cluster = v
-		}
-	}
-	if len(e.AddrIPv4) == 0 || e.Port <= 0 || e.Port > 65535 || f.ID == "" || len(f.ID) > 64 || len(f.Cluster) > 64 {
+	t, ok := parseText(e.Text)
+	if !ok || t.Cluster == "" || len(e.AddrIPv4) == 0 || e.Port <= 0 || e.Port > 65535 {
 		return Found{}, false
 	}
 	addr, ok := netip.AddrFromSlice(e.AddrIPv4[0])
 	if !ok {
 		return Found{}, false
 	}
-	f.Address = netip.AddrPortFrom(addr.Unmap(), uint16(e.Port))
-	return f, true
+	return Found{ID: t.ID, Cluster: t.Cluster, Address: netip.AddrPortFrom(addr.Unmap(), uint16(e.Port))}, true
 }
 
 // Watch looks for nodes until ctx ends and hands on whom it finds, the same ones at each look. It looks often at

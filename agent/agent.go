@@ -263,7 +263,14 @@ func openToGroup(path string) error {
 
 // Version says what this program is.
 func (a *Agent) Version() client.Version {
-	return client.Version{
+	v := client.Version{
 		Version: Version, Commit: Commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Node: a.name,
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v.NodeID = a.node.ID
+	if a.member != nil {
+		v.ClusterID = a.member.Secret.ClusterID()
+	}
+	return v
 }

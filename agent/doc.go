@@ -4,7 +4,8 @@
 //
 // agent.go opens what the node knows of itself (identity), its neighbours on the machine (containers for
 // containerd, network for netlink) and the socket that people talk to (api). membership.go decides whether the node
-// is in a cluster; while it is, session.go runs everything that makes it a member:
+// is in a cluster; while it is not, waiting.go says so on the LAN; while it is, session.go runs everything that makes it
+// a member:
 //
 //	      mDNS            serf gossip         TLS node API
 //	    discovery           gossip            peers, api

@@ -69,10 +69,10 @@ func (a *Agent) live(ctx context.Context) error {
 		member, changed, found := a.member, a.changed, a.found
 		a.mu.Unlock()
 		if member == nil {
-			a.log.Info("this node is in no cluster yet: piswarm init makes one, piswarm join joins one")
-			select {
-			case <-ctx.Done():
-			case <-changed:
+			a.log.Info("this node is in no cluster yet: piswarm init makes one, piswarm join joins one, " +
+				"piswarm node add on a member admits this one")
+			if err := a.wait(ctx, changed); err != nil {
+				return err
 			}
 			continue
 		}

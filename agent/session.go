@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/piswarm/piswarm/agent/internal/api"
+	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/firewall"
 	"github.com/piswarm/piswarm/agent/internal/gate"
 	"github.com/piswarm/piswarm/agent/internal/gossip"
@@ -53,6 +54,7 @@ type session struct {
 	peers   *peers.Peers
 	state   *replication.Replicator
 	hearing *hearing
+	waiting *discovery.Waitlist
 	reader  *view.Reader
 	members loop.Hub // woken when the membership or this node's place in the network changes
 	place   *place
@@ -133,7 +135,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	s := &session{
 		agent: a, log: a.log.With("node", a.name), lan: lan, membership: m, machine: newMachine(a.runtime, a.name),
 		born: time.Now(), ends: make(chan error, 1), claims: make(chan netip.Addr, 1), settled: make(chan struct{}), going: make(chan struct{}),
-		left: make(chan struct{}), opened: make(chan struct{}),
+		left: make(chan struct{}), opened: make(chan struct{}), waiting: discovery.NewWaitlist(),
 	}
 	var err error
 	if s.certificate, err = trust.NewIdentity(m.Secret, a.node.ID); err != nil {
@@ -193,7 +195,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	s.loops(filter)
 	s.api = &api.Member{
 		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images, Token: m.Secret.Token(),
-		Forget: s.gossip.Forget, Seal: s.vault.seal,
+		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err
@@ -246,6 +248,7 @@ func (s *session) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return s.state.Run(ctx) })
 	group.Go(func() error { return s.listen(ctx) })
+	group.Go(func() error { return s.hearWaiting(ctx) })
 	group.Go(func() error { return s.discover(ctx) })
 	group.Go(func() error { return s.followAddress(ctx) })
 	group.Go(func() error { return s.judgeClaims(ctx) })

@@ -169,9 +169,13 @@ func (a *Agent) renew(why string) error {
 		}
 	}
 	former := a.node.ID
-	if a.node, err = a.dir.NewNode(); err != nil {
+	node, err := a.dir.NewNode()
+	if err != nil {
 		return err
 	}
+	a.mu.Lock() // people may ask for the version just now
+	a.node = node
+	a.mu.Unlock()
 	a.notice = fmt.Sprintf("%s: this node was %s and is %s now; if the other one is gone for good, remove it", why, former, a.node.ID)
 	a.log.Warn(a.notice)
 	return nil

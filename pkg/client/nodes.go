@@ -12,6 +12,14 @@ func (c *Client) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	return out, err
 }
 
+// Waiting lists the nodes of the agent's LAN that say that they are in no cluster. Anyone on the LAN can say so: they are
+// for people to see, and are admitted by other means.
+func (c *Client) Waiting(ctx context.Context) ([]NodeStatus, error) {
+	var out []NodeStatus
+	err := c.call(ctx, readTimeout, http.MethodGet, "/v1/waiting", nil, &out)
+	return out, err
+}
+
 // Node returns all that is known of a node, found by its name or ID.
 func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 	var out Node

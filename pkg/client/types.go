@@ -190,6 +190,9 @@ type Version struct {
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
 	Node    string `json:"node"` // name of the node asked
+	// NodeID and ClusterID are those of the agent's node. A node in no cluster has no ClusterID.
+	NodeID    string `json:"nodeId,omitempty"`
+	ClusterID string `json:"clusterId,omitempty"`
 }
 
 // Event tells that something changed; the receiver asks again for what it shows. Events may be merged, never

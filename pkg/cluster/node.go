@@ -39,6 +39,8 @@ const (
 	Ready Condition = "ready"
 	Down  Condition = "down"
 	Left  Condition = "left"
+	// Waiting is a node of the LAN that is in no cluster: it is no member, and nothing counts on it.
+	Waiting Condition = "waiting"
 )
 
 // Platform is an operating system and processor in the words of OCI images: linux/arm/v6, linux/arm64.

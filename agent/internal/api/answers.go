@@ -50,6 +50,13 @@ func nodes(v view.View) []client.NodeStatus {
 	return all
 }
 
+// waiting are the nodes that want to be admitted. One that is ready was, and its last word before that may still be
+// remembered.
+func waiting(m *Member) []client.NodeStatus {
+	v, all := m.View(), m.Waiting()
+	return slices.DeleteFunc(all, func(n client.NodeStatus) bool { return v.Ready(n.ID) })
+}
+
 func node(v view.View, id string) client.Node {
 	out := client.Node{Labels: map[string]string{}, Images: []cluster.Image{}}
 	for _, n := range nodes(v) {

@@ -96,6 +96,9 @@ func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Memb
 	reader := view.NewReader(store, func() []cluster.Member { return members }, slog.New(slog.DiscardHandler))
 	return &Member{
 		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: "PSWM-1-x-y",
+		Waiting: func() []client.NodeStatus {
+			return []client.NodeStatus{{ID: "aaaa2222", Name: "pi2"}, {ID: "bbbb3333", Name: "twin"}, {ID: "cccc5555", Name: "pi1", State: cluster.Waiting}}
+		},
 		Write: func(context.Context, ...string) (int, int, error) { return n.holders, 3, nil },
 		Seal: func(key string, plain []byte) ([]byte, error) {
 			if string(plain) == "unsealable" {
@@ -210,6 +213,10 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1/tasks?service=greeters", "", 200, `"state":"running"`},
 		{"GET", "/v1/tasks?history=some", "", 400, "history=some: want true or false"},
 		{"GET", "/v1/tasks?service=none", "", 404, "no service named none"},
+		// Anyone on the LAN can say that it waits: no name of a member means another node for that.
+		{"GET", "/v1/waiting", "", 200, `[{"id":"bbbb3333","name":"twin"`},
+		{"GET", "/v1/waiting", "", 200, `"id":"cccc5555","name":"pi1","address":"","state":"waiting"`},
+		{"GET", "/v1/nodes/cccc5555", "", 404, "no node named cccc5555"},
 		{"GET", "/v1/nodes/pi1", "", 200, `"id":"aaaa1111"`},
 		{"GET", "/v1/nodes/aaaa2222", "", 200, `"name":"pi2"`},
 		{"GET", "/v1/nodes/aaaa2", "", 200, `"name":"pi2"`},

@@ -45,6 +45,7 @@ func (s *Server) routes(o Offer) []route {
 		{"POST", "/v1/services/{name}/rollback", people, s.member(rollbackService)},
 		{"GET", "/v1/tasks", people, s.member(listTasks)},
 		{"GET", "/v1/nodes", people, s.member(func(m *Member, _ *http.Request) (any, error) { return nodes(m.View()), nil })},
+		{"GET", "/v1/waiting", people, s.member(func(m *Member, _ *http.Request) (any, error) { return waiting(m), nil })},
 		{"GET", "/v1/nodes/{name}", people, s.member(getNode)},
 		{"PATCH", "/v1/nodes/{name}", people, s.member(updateNode)},
 		{"DELETE", "/v1/nodes/{name}", people, s.member(removeNode)},

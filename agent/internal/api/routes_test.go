@@ -34,6 +34,7 @@ var allowed = map[string]callers{
 	"POST /v1/services/{name}/rollback": people,
 	"GET /v1/tasks":                     people,
 	"GET /v1/nodes":                     people,
+	"GET /v1/waiting":                   people,
 	"GET /v1/nodes/{name}":              people,
 	"PATCH /v1/nodes/{name}":            people,
 	"DELETE /v1/nodes/{name}":           people,

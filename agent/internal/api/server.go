@@ -40,6 +40,8 @@ type Member struct {
 	Members func() (changed <-chan struct{}, cancel func())
 	Images  Images
 	Token   string
+	// Waiting are the nodes of the LAN that say that they are in no cluster.
+	Waiting func() []client.NodeStatus
 
 	// Seal encrypts the value of a secret, for good, under the key of its record.
 	Seal func(key string, plain []byte) ([]byte, error)

@@ -42,10 +42,13 @@ func (r *Runtime) info(ctx context.Context) (Info, error) {
 		return Info{}, r.explain(ctx, err)
 	}
 	return Info{
-		Version: version.Version, Snapshotter: snapshotter, Platform: platformOf(platforms.DefaultSpec()),
+		Version: version.Version, Snapshotter: snapshotter, Platform: Platform(),
 		MemoryLimit: readCgroups(cgroupRoot).memory,
 	}, nil
 }
+
+// Platform is this machine's, also while containerd does not answer.
+func Platform() cluster.Platform { return platformOf(platforms.DefaultSpec()) }
 
 // platformOf puts a platform in the cluster's words.
 func platformOf(p platforms.Platform) cluster.Platform {

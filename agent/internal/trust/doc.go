@@ -23,5 +23,13 @@
 // of the API. Root on that node, and a program in that container, read it, as they must. A node that swaps to its card may
 // write memory there, the container's own as well as the tmpfs: Pis that keep secrets should have no swap file.
 //
+// # Nodes that wait
+//
+// A node without the secret says by mDNS that it is there, and members list it for people to see. Anyone on the LAN can say
+// that, under any name: so nothing is decided by it, a command that takes a node knows nothing of it, and it is kept in
+// memory, 64 at a time and one for an address. A forger can fill the list, and keep a real node off it. Whether a machine
+// is the one that a person means is settled by that person's ssh (piswarm node add): its keys, its known hosts. The secret
+// goes over that connection's standard input, and stands in no command line.
+//
 // The package does no network I/O and writes no file; the secret leaves it only through Token.
 package trust

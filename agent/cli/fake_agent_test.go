@@ -30,6 +30,7 @@ type fakeAgent struct {
 	tasks    []client.Task
 	past     []client.Task // told only to who asks for history
 	nodes    []client.Node
+	waiting  []client.NodeStatus
 	images   []client.Image
 	secrets  []client.File
 	configs  []client.Config
@@ -74,7 +75,7 @@ func (f *fakeAgent) handler() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { f.answer(w, r, http.StatusOK, get) })
 	}
 	read("GET /v1/version", func(*http.Request) (any, error) {
-		return client.Version{Version: "v1.2.3", Commit: "0123456789abcdef", Go: "go1.26", OS: "linux", Arch: "arm", Node: "pi1"}, nil
+		return client.Version{Version: "v1.2.3", Commit: "0123456789abcdef", Go: "go1.26", OS: "linux", Arch: "arm", Node: "pi1", NodeID: "node1-0123456789abcdef", ClusterID: "homehome"}, nil
 	})
 	read("GET /v1/status", func(*http.Request) (any, error) {
 		return client.Status{Cluster: f.cluster, Leader: f.leader, Nodes: f.nodeList(), Services: f.serviceList()}, nil
@@ -96,6 +97,7 @@ func (f *fakeAgent) handler() http.Handler {
 		return tasks, nil
 	})
 	read("GET /v1/nodes", func(*http.Request) (any, error) { return f.nodeList(), nil })
+	read("GET /v1/waiting", func(*http.Request) (any, error) { return f.waiting, nil })
 	read("GET /v1/nodes/{name}", func(r *http.Request) (any, error) {
 		for _, n := range f.nodes {
 			if n.Name == r.PathValue("name") || n.ID == r.PathValue("name") {

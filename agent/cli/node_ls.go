@@ -16,6 +16,10 @@ func newNodeListCommand(a *app) *cobra.Command {
 		Use:     "ls [OPTIONS]",
 		Aliases: []string{"list"},
 		Short:   "List nodes",
+		Long: `List nodes, also those of the network that are in no cluster: they are waiting, and piswarm node add admits one.
+
+Anyone on the network can say that it waits, so nothing counts on it, and --quiet leaves those nodes out unless
+--filter state=waiting asks for them.`,
 		Example: `  piswarm node ls
   piswarm node ls --filter label=room=kitchen
   piswarm node ls --format '{{.Name}} {{.Address}}'`,
@@ -49,7 +53,21 @@ func runNodeList(cmd *cobra.Command, a *app, o listOptions) error {
 			return err
 		}
 	}
-	return nodeList(o.noTrunc).print(a.stdout, o, f.apply(nodes))
+	members := f.apply(nodes)
+	var waiting []client.NodeStatus
+	if !o.quiet || f.asks("state") {
+		if waiting, err = c.Waiting(cmd.Context()); err != nil && !notFound(err) { // an agent that was not restarted since
+			return err
+		}
+		waiting = f.apply(waiting)
+	}
+	if err := nodeList(o.noTrunc).print(a.stdout, o, append(members, waiting...)); err != nil {
+		return err
+	}
+	if len(waiting) > 0 && o.format == "table" && !o.quiet {
+		fmt.Fprintf(a.stderr, "To admit a node that is waiting: piswarm node add pi@%s\n", oneLine(waiting[0].Address))
+	}
+	return nil
 }
 
 // nodeMatchers returns what nodes are filtered by; details are those of each node, by its ID.

@@ -10,6 +10,7 @@ const (
 	KindCluster = "cluster" // cluster/settings, written by init
 	KindSecret  = "secret"  // secret/<name>, written by any node for the user
 	KindConfig  = "config"  // config/<name>, written by any node for the user
+	KindRemoved = "removed" // removed/<id>, written by any node for the user
 	KindReport  = "report"  // report/<id>, written by that node alone, never on disk
 )
 
@@ -30,6 +31,9 @@ func ConfigKey(name string) string { return KindConfig + "/" + name }
 
 // ReportKey is the key of a node's report.
 func ReportKey(id string) string { return KindReport + "/" + id }
+
+// RemovedKey is the key of the record that says that a node was removed from the cluster.
+func RemovedKey(id string) string { return KindRemoved + "/" + id }
 
 // SplitKey returns the two parts of a key. Both are empty for a key of another form.
 func SplitKey(key string) (kind, name string) {

@@ -26,10 +26,18 @@ type Settings struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 }
 
+// Removed says that the user removed a node from the cluster, and is the value of a removed/<id> record. It lasts: no
+// node of that ID is a member any more, on whatever it says. The same machine comes back as another node.
+type Removed struct {
+	Name string `json:"name"` // the host name that it had
+}
+
 // ClusterSettings is what holds for the whole cluster, and the value of the record SettingsKey.
 type ClusterSettings struct {
 	Name string `json:"name"`
 	Pool string `json:"pool"` // the pod network, for example 10.77.0.0/16
+	// Former are public IDs that the cluster had under tokens of before, the latest last.
+	Former []string `json:"former,omitempty"`
 }
 
 // Condition is what the membership says of a node.

@@ -4,8 +4,8 @@
 // The package owns versions, merging, deletion, digests, and the messages by which two nodes become equal. It is
 // pure: no disk, no network, no log, no wall clock, no chance. Whoever uses it saves [Store.Snapshot] and calls
 // [Store.Saved], carries each [Message] and [Delta], and decides when. What the records mean it does not know,
-// but for three words of package cluster: reports are not kept on disk, node/<id> makes a node known, and
-// report/<id> has that node as its only writer.
+// but for four words of package cluster: reports are not kept on disk, node/<id> makes a node known, removed/<id>
+// makes it unknown whatever it says of itself, and report/<id> has that node as its only writer.
 //
 // # Versions
 //
@@ -66,6 +66,9 @@
 //   - A node is forgotten (its node/<id> deleted) and comes back: it resurrects nothing. What it wrote alone
 //     meanwhile survives if its counter is beyond the horizon, and is dropped otherwise, named in [Outcome].
 //     Forgetting a node is what accepts that. Two halves that have forgotten one another are the same case.
+//   - A node is removed (its removed/<id> written): it is forgotten, and stays so. Should it write its node/<id> anew,
+//     those who hold removed/<id> do not wait for it, which is the case above; it joins nobody who holds that record,
+//     for it would hold it too.
 //   - A stranger writes before it has joined, a new one even from clock zero: on learning a horizon it gives its
 //     own records new versions instead of dropping them, for they are not old but unheard of. The price: what a
 //     stranger handed over, and members deleted and purged before it joined, it brings back.
@@ -77,6 +80,9 @@
 // whoever reads reports goes by the node records, and the leader deletes a report without one.
 //
 // # Reports
+//
+// What another node than <id> has written under report/<id>, unless it is a deletion, is taken in from nobody. A
+// deletion does no harm: the node writes its report anew.
 //
 // A node that restarts has forgotten the counters of its reports, which are not kept. If a peer still holds
 // its former report under a greater version, the store writes the present one anew, above it, and returns it in

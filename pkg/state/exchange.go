@@ -156,7 +156,7 @@ func (s *Store) answer(in Message) Message {
 		for _, e := range l.Entries {
 			mine, held := s.set.records[e.Key]
 			lacking := !held || e.Version.Compare(mine.Version) > 0 || tied(mine, e)
-			if lacking && !s.refuses(in.Horizon, e.Key, e.Version.Counter, e.Deleted) {
+			if lacking && !s.refuses(in.Horizon, e.Key, e.Version.Counter, e.Deleted) && !forged(e.Key, e.Version, e.Deleted) {
 				out.Want = append(out.Want, e.Key)
 			}
 		}

@@ -69,6 +69,10 @@ func (s *Store) admit(horizon uint64, records []Record, o *Outcome) error {
 			o.Refused = append(o.Refused, r.Key)
 			continue
 		}
+		if forged(r.Key, r.Version, r.Deleted) {
+			o.Refused = append(o.Refused, r.Key)
+			continue
+		}
 		if mine, held := s.set.records[r.Key]; held && r.Key == cluster.ReportKey(s.self) && s.reported {
 			// Only this node writes this record, so this one is from before its last start, or from a node that
 			// took it for gone. What this life has said stands, unless it has taken that back and the tombstone is gone.
@@ -85,6 +89,12 @@ func (s *Store) admit(horizon uint64, records []Record, o *Outcome) error {
 		}
 	}
 	return nil
+}
+
+// forged tells whether a report was written by another node than the one that it is of. Others only ever delete it.
+func forged(key string, version Version, deleted bool) bool {
+	kind, name := cluster.SplitKey(key)
+	return kind == cluster.KindReport && !deleted && version.Node != name
 }
 
 // rewrite gives a record of this node a new version.
@@ -146,6 +156,9 @@ func (s *Store) observe(in Message, o *Outcome) error {
 		s.acks.observe(in.From, min(in.Durable, c.agreed))
 	}
 	me, ok := s.set.records[cluster.NodeKey(s.self)]
+	if s.removed(s.self) {
+		return nil // it holds what tells it that it is no member any more
+	}
 	if s.joined || !c.theyHoldMine || !c.iHoldTheirs || !ok || me.Deleted || me.Version.Counter > in.Durable {
 		return nil
 	}
@@ -168,7 +181,7 @@ func (s *Store) join(o *Outcome) error {
 	return nil
 }
 
-// expel makes this node a stranger, since it has learned that it was forgotten. Its agent may write a new node
+// expel makes this node a stranger, since it has learned that it was forgotten or removed. Its agent may write a new node
 // record; until the store has joined again, leaders may not wait for it.
 func (s *Store) expel() {
 	s.member = false
@@ -183,19 +196,19 @@ func (s *Store) expel() {
 func (s *Store) unheard(r Record) bool { return s.alone[r.Key] == r.Version }
 
 // RaiseHorizon purges the tombstones that every known node has acknowledged, and returns them. A node is known
-// as long as its node/<id> record lives, be it up or down. Only the leader calls this, every now and then; the
+// as long as its node/<id> record lives, be it up or down, and it was not removed. Only the leader calls this, every now and then; the
 // others learn the new horizon in their next exchange. Two leaders at a time do no harm, only less good.
 func (s *Store) RaiseHorizon() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.joined || !s.live(cluster.NodeKey(s.self)) {
+	if !s.joined || !s.live(cluster.NodeKey(s.self)) || s.removed(s.self) {
 		// It is no member, or not yet: then others have reached agreements that it does not know of. A node that
 		// has been alone all its life keeps its few tombstones.
 		return nil
 	}
 	var known []string
 	for key, h := range s.set.records {
-		if id, ok := strings.CutPrefix(key, cluster.NodeKey("")); ok && !h.Deleted && id != s.self {
+		if id, ok := strings.CutPrefix(key, cluster.NodeKey("")); ok && !h.Deleted && id != s.self && !s.removed(id) {
 			known = append(known, id)
 		}
 	}
@@ -217,6 +230,9 @@ func (s *Store) RaiseHorizon() []Record {
 	s.wakeAll()
 	return purged
 }
+
+// removed tells whether a node was removed for good. What it says of itself since does not make it known again.
+func (s *Store) removed(id string) bool { return s.live(cluster.RemovedKey(id)) }
 
 func (s *Store) live(key string) bool {
 	h, ok := s.set.records[key]

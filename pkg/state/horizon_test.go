@@ -654,3 +654,43 @@ func TestLateReportOfANodeThatHasRemovedIt(t *testing.T) {
 		t.Fatalf("took %v, %v", everything(a), err)
 	}
 }
+
+// Nobody waits for a node that was removed, though it says again and again that it is there; and it joins nobody who
+// knows better.
+func TestRemovedNodeHoldsNothingBack(t *testing.T) {
+	all := shelf(t, "a", "b", "c")
+	a, b, c := all[0], all[1], all[2]
+	if !c.joined {
+		t.Fatal("c is no member")
+	}
+	put(t, a, "service/x", "1")
+	settle(t, all...)
+	put(t, a, "removed/c", `{}`)
+	remove(t, a, "node/c")
+	settle(t, all...)
+	if c.joined {
+		t.Error("c knows that it was removed, and is a member")
+	}
+	put(t, c, "node/c", `{"again":1}`)
+	settle(t, all...)
+	if !has(a, "node/c") {
+		t.Fatal("the test wants c's record to be back")
+	}
+	if c.joined {
+		t.Error("c has joined again")
+	}
+	remove(t, a, "service/x")
+	for range 3 { // without c
+		meet(t, a, b)
+		save(a)
+		save(b)
+	}
+	mustPurge(t, a)
+	if purged := c.RaiseHorizon(); len(purged) > 0 {
+		t.Errorf("c, which was removed, purged %v", purged)
+	}
+	meet(t, c, a)
+	if has(a, "service/x") {
+		t.Error("the removed node brought the removed service back")
+	}
+}

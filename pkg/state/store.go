@@ -209,7 +209,7 @@ func (s *Store) take(r Record) bool {
 		s.changes++
 	}
 	s.acks.clip(r.Version.Counter)
-	if r.Deleted && r.Key == cluster.NodeKey(s.self) {
+	if r.Deleted && r.Key == cluster.NodeKey(s.self) || !r.Deleted && r.Key == cluster.RemovedKey(s.self) {
 		s.expel()
 	}
 	return true

@@ -359,3 +359,46 @@ func TestNothingHereKnowsTheTime(t *testing.T) {
 		}
 	}
 }
+
+// A report is taken in only as its own node wrote it, by whichever way it comes; its deletion from anyone.
+func TestNobodyReportsForAnother(t *testing.T) {
+	forge := func(s *Store) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, key := range []string{"report/b", "report/c"} { // one that exists, and one that does not
+			r := Record{Key: key, Version: Version{Counter: s.clock + 1, Node: s.self}, Value: []byte(`"forged"`)}
+			s.take(r)
+		}
+	}
+	a, b, bad := fresh(t, "a"), fresh(t, "b"), fresh(t, "bad")
+	put(t, b, "report/b", `"true"`)
+	put(t, bad, "report/bad", `"its own"`)
+	meet(t, a, b)
+	meet(t, bad, b)
+	forge(bad)
+
+	o, err := a.Merge(bad.Delta("report/b", "report/c", "report/bad"))
+	if err != nil || len(o.Changed) != 1 || len(o.Refused) != 2 {
+		t.Errorf("a delta: %+v, %v", o, err)
+	}
+	if _, o, err := a.Receive(bad.Offer("report/b", "report/c")); err != nil || len(o.Changed) != 0 || len(o.Refused) != 2 {
+		t.Errorf("an offer: %+v, %v", o, err)
+	}
+	meet(t, a, bad)
+	meet(t, bad, a)
+	for key, want := range map[string]string{"report/b": `"true"`, "report/bad": `"its own"`, "report/c": ""} {
+		if r, _ := a.Get(key); string(r.Value) != want {
+			t.Errorf("%s is %s, want %s", key, r.Value, want)
+		}
+	}
+	// The answer to what a forger lists does not ask for it.
+	answer, _, err := a.Receive(Message{From: "bad", Clock: bad.clock, Buckets: bad.set.buckets, Lists: bad.lists(a.set.buckets)})
+	if err != nil || len(answer.Want) != 0 {
+		t.Errorf("asks for %v, %v", answer.Want, err)
+	}
+	remove(t, a, "report/b")
+	meet(t, a, bad)
+	if has(bad, "report/b") {
+		t.Error("the deletion of a report was refused")
+	}
+}

@@ -26,6 +26,7 @@ type View struct {
 	Settings map[string]cluster.Settings // by ID of the node
 	Secrets  map[string]cluster.Secret   // by name; sealed
 	Configs  map[string]cluster.Config   // by name
+	Removed  map[string]bool             // nodes that were removed for good, by ID: all else here is without them
 	Versions map[string]state.Version    // of the records of services, plans and nodes, by key
 }
 
@@ -76,6 +77,7 @@ func (r *Reader) read(members []cluster.Member) View {
 		Settings: map[string]cluster.Settings{},
 		Secrets:  map[string]cluster.Secret{},
 		Configs:  map[string]cluster.Config{},
+		Removed:  map[string]bool{},
 		Versions: map[string]state.Version{},
 	}
 	fresh := make(map[string]decoded, len(r.decoded))
@@ -101,9 +103,17 @@ func (r *Reader) read(members []cluster.Member) View {
 			v.Secrets[name] = value
 		case cluster.Config:
 			v.Configs[name] = value
+		case cluster.Removed:
+			v.Removed[name] = true
 		}
 	}
 	r.decoded = fresh
+	for id := range v.Removed {
+		delete(v.Settings, id)
+		delete(v.Reports, id)
+		delete(v.Versions, cluster.NodeKey(id))
+	}
+	members = slices.DeleteFunc(slices.Clone(members), func(m cluster.Member) bool { return v.Removed[m.ID] })
 	v.Members = withKnown(members, v)
 	v.Leader = cluster.Leader(members, v.Settings)
 	return v
@@ -133,6 +143,8 @@ func (r *Reader) decode(record state.Record) any {
 		value, err = as[cluster.Report](record.Value)
 	case cluster.KindNode:
 		value, err = as[cluster.Settings](record.Value)
+	case cluster.KindRemoved:
+		value, err = as[cluster.Removed](record.Value)
 	case cluster.KindCluster:
 		value, err = as[cluster.ClusterSettings](record.Value)
 	}

@@ -188,3 +188,21 @@ func TestViewReadsSecretsAndConfigs(t *testing.T) {
 		}
 	}
 }
+
+// TestRemovedIsGone: a node that was removed for good is nowhere, whatever the gossip and the node itself say.
+func TestRemovedIsGone(t *testing.T) {
+	r := newRig(t, cluster.Member{ID: "0", Condition: cluster.Ready}, cluster.Member{ID: "a", Condition: cluster.Ready})
+	r.put(cluster.NodeKey("0"), cluster.Settings{Name: "pi0"})
+	r.put(cluster.ReportKey("0"), cluster.Report{})
+	if v := r.reader.View(); v.Leader != "0" {
+		t.Fatalf("the leader is %q", v.Leader)
+	}
+	r.put(cluster.RemovedKey("0"), cluster.Removed{Name: "pi0"})
+	v := r.reader.View()
+	if _, ok := v.Member("0"); ok || v.Leader != "a" || len(v.Settings)+len(v.Reports) != 0 || !v.Removed["0"] {
+		t.Errorf("%+v", v)
+	}
+	if _, ok := v.Versions[cluster.NodeKey("0")]; ok || len(r.members) != 2 {
+		t.Error("its record counts, or the caller's list was changed")
+	}
+}

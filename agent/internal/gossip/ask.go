@@ -114,14 +114,14 @@ func (a *asker) heard(message []byte) bool {
 	return true
 }
 
-// beside takes the questions and answers out of what is meant for serf.
+// beside takes the questions and answers out of what is meant for serf, and what nobody here has to ask serf.
 type beside struct {
 	memberlist.Delegate
 	asker *asker
 }
 
 func (b beside) NotifyMsg(message []byte) {
-	if !b.asker.heard(message) {
+	if !b.asker.heard(message) && !query(message) {
 		b.Delegate.NotifyMsg(message)
 	}
 }

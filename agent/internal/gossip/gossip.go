@@ -70,6 +70,7 @@ const nameTag = "name"
 type Config struct {
 	ID      string
 	Key     []byte     // AES-256
+	Other   []byte     // a second key whose packets are understood; optional
 	Address netip.Addr // on the LAN, told to the others
 	Port    int
 	Name    string // host name
@@ -94,6 +95,7 @@ type Gossip struct {
 	asker      *asker
 	links      links
 	claims     *claims
+	keys       *memberlist.Keyring
 	known      func() []netip.AddrPort
 	onConflict func(netip.AddrPort)
 
@@ -126,8 +128,13 @@ func Start(cfg Config) (*Gossip, error) {
 			id: cfg.ID, address: netip.AddrPortFrom(cfg.Address, uint16(cfg.Port)), waiting: map[uint64]chan<- answer{},
 		},
 	}
+	var err error
+	if g.keys, err = keyring(cfg); err != nil {
+		return nil, fmt.Errorf("start gossip on port %d: %w", cfg.Port, err)
+	}
 	conf := membership(cfg)
 	conf.EventCh = g.events
+	conf.MemberlistConfig.Keyring = g.keys
 	ml := conf.MemberlistConfig
 	ml.Ping = acks{cfg, &g.links}
 	t, err := newTransport(cfg, ml, func() {

@@ -26,7 +26,6 @@ func membership(cfg Config) *serf.Config {
 	ml.BindPort = cfg.Port
 	ml.AdvertiseAddr = cfg.Address.String()
 	ml.AdvertisePort = cfg.Port
-	ml.SecretKey = cfg.Key
 	ml.ProbeInterval = 400 * time.Millisecond
 	ml.ProbeTimeout = 250 * time.Millisecond
 	ml.SuspicionMult = 1

@@ -47,6 +47,8 @@ func within(t *testing.T, limit time.Duration, what string, ok func() bool) time
 	return time.Since(began)
 }
 
+func addresses(all ...netip.AddrPort) []netip.AddrPort { return all }
+
 func join(t *testing.T, g *Gossip, address netip.AddrPort) {
 	t.Helper()
 	if n, err := g.Join([]netip.AddrPort{address}); n != 1 || err != nil {

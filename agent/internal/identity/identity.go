@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -29,10 +30,31 @@ type Node struct {
 
 // Membership is the cluster that this node belongs to.
 type Membership struct {
-	Secret trust.Secret
-	Name   string // of the cluster
-	Pool   string // pod network that this node knows of
+	Keys trust.Keyring
+	Name string // of the cluster
+	Pool string // pod network that this node knows of
+	// Former are public IDs that the cluster had under secrets of before, the latest last: a token in the configuration
+	// that is one of those is no mistake.
+	Former []string
 }
+
+// maxFormer bounds Former.
+const maxFormer = 16
+
+// With returns the membership with another keyring. A secret that it does not accept any more becomes a former one.
+func (m Membership) With(k trust.Keyring) Membership {
+	for _, s := range m.Keys.Secrets() {
+		if id := s.ClusterID(); !k.Accepts(s) && !slices.Contains(m.Former, id) && !(m.Keys.Coming && s.Equal(m.Keys.Other)) {
+			m.Former = append(slices.Clone(m.Former), id)
+		}
+	}
+	m.Former = m.Former[max(0, len(m.Former)-maxFormer):]
+	m.Keys = k
+	return m
+}
+
+// Was tells whether a secret is the cluster's of before.
+func (m Membership) Was(s trust.Secret) bool { return slices.Contains(m.Former, s.ClusterID()) }
 
 // Dir is the directory that the files lie in, for example /var/lib/piswarm.
 type Dir string
@@ -78,8 +100,12 @@ func (d Dir) SaveNode(n Node) error { return d.write(nodeFile, n) }
 // clusterJSON is Membership on disk: the only place where the secret is written.
 type clusterJSON struct {
 	Token string `json:"token"`
-	Name  string `json:"name"`
-	Pool  string `json:"pool"`
+	// Other is the token that the cluster is moving to or from, if it is moving.
+	Other  string   `json:"other,omitempty"`
+	Coming bool     `json:"coming,omitempty"`
+	Former []string `json:"former,omitempty"`
+	Name   string   `json:"name"`
+	Pool   string   `json:"pool"`
 }
 
 // Membership reads the cluster that this node belongs to; false means none.
@@ -90,16 +116,25 @@ func (d Dir) Membership() (Membership, bool, error) {
 	} else if err != nil {
 		return Membership{}, false, err
 	}
-	secret, err := trust.ParseToken(c.Token)
+	m := Membership{Name: c.Name, Pool: c.Pool, Former: c.Former}
+	var err error
+	if m.Keys.Primary, err = trust.ParseToken(c.Token); err == nil && c.Other != "" {
+		m.Keys.Other, err = trust.ParseToken(c.Other)
+		m.Keys.Coming = c.Coming
+	}
 	if err != nil {
 		return Membership{}, false, fmt.Errorf("read %s: %w", d.path(clusterFile), err)
 	}
-	return Membership{Secret: secret, Name: c.Name, Pool: c.Pool}, true, nil
+	return m, true, nil
 }
 
 // SaveMembership keeps the cluster that this node belongs to.
 func (d Dir) SaveMembership(m Membership) error {
-	return d.write(clusterFile, clusterJSON{Token: m.Secret.Token(), Name: m.Name, Pool: m.Pool})
+	c := clusterJSON{Token: m.Keys.Primary.Token(), Name: m.Name, Pool: m.Pool, Former: m.Former}
+	if m.Keys.Moving() {
+		c.Other, c.Coming = m.Keys.Other.Token(), m.Keys.Coming
+	}
+	return d.write(clusterFile, c)
 }
 
 // ForgetMembership makes this node one of no cluster.

@@ -3,6 +3,8 @@ package identity
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/piswarm/piswarm/agent/internal/trust"
@@ -100,13 +102,22 @@ func TestMembershipIsKeptAndForgotten(t *testing.T) {
 	if _, ok, err := dir.Membership(); ok || err != nil {
 		t.Fatalf("a new node is a member: %v, %v", ok, err)
 	}
-	want := Membership{Secret: trust.NewSecret(), Name: "home", Pool: "10.77.0.0/16"}
-	if err := dir.SaveMembership(want); err != nil {
+	moving, err := trust.Keyring{Primary: trust.NewSecret()}.Install(trust.NewSecret())
+	if err != nil {
 		t.Fatal(err)
 	}
-	got, ok, err := dir.Membership()
-	if !ok || err != nil || got != want {
-		t.Errorf("Membership() = %+v, %v, %v", got, ok, err)
+	moved, err := moving.Use(moving.Other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range []trust.Keyring{{Primary: moving.Primary}, moving, moved} {
+		want := Membership{Keys: keys, Name: "home", Pool: "10.77.0.0/16", Former: []string{"abcdefgh"}}
+		if err := dir.SaveMembership(want); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, err := dir.Membership(); !ok || err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Membership() = %+v, %v, %v; want %+v", got, ok, err, want)
+		}
 	}
 	info, err := os.Stat(dir.path(clusterFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -119,5 +130,34 @@ func TestMembershipIsKeptAndForgotten(t *testing.T) {
 	}
 	if _, ok, _ := dir.Membership(); ok {
 		t.Error("still a member after leaving")
+	}
+}
+
+func TestMembershipRemembersFormerSecrets(t *testing.T) {
+	a, b, c := trust.NewSecret(), trust.NewSecret(), trust.NewSecret()
+	m := Membership{Keys: trust.Keyring{Primary: a}}
+	for _, step := range []struct {
+		keys trust.Keyring
+		was  string
+	}{
+		{trust.Keyring{Primary: a, Other: b, Coming: true}, ""},
+		{trust.Keyring{Primary: a, Other: c, Coming: true}, ""}, // b was never gone by
+		{trust.Keyring{Primary: c, Other: a}, ""},
+		{trust.Keyring{Primary: c}, a.ClusterID()},
+		{trust.Keyring{Primary: b}, a.ClusterID() + " " + c.ClusterID()},
+	} {
+		m = m.With(step.keys)
+		if got := strings.Join(m.Former, " "); got != step.was {
+			t.Errorf("formerly %q, want %q", got, step.was)
+		}
+	}
+	if !m.Was(a) || m.Was(b) {
+		t.Error("a former secret is not known as one, or the present one is")
+	}
+	for range 100 {
+		m = m.With(trust.Keyring{Primary: trust.NewSecret()})
+	}
+	if len(m.Former) != maxFormer || m.Was(a) {
+		t.Errorf("remembers %d", len(m.Former))
 	}
 }

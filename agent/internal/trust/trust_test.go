@@ -116,15 +116,15 @@ func handshake(t *testing.T, server, client *tls.Config) (peerSeenByServer strin
 
 func TestMembersKnowEachOther(t *testing.T) {
 	s := NewSecret()
-	a, err := NewIdentity(s, "aaaa")
+	a, err := NewIdentity(Keyring{Primary: s}, "aaaa")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := NewIdentity(s, "bbbb")
+	b, err := NewIdentity(Keyring{Primary: s}, "bbbb")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger, err := NewIdentity(NewSecret(), "bbbb")
+	stranger, err := NewIdentity(Keyring{Primary: NewSecret()}, "bbbb")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,8 @@ type Agent struct {
 	found   bool     // the membership was made by init here: this node says what the cluster is
 	session *session // nil while there is none, or it is not up yet
 
+	changing sync.Mutex // a membership is read, changed and saved
+
 	watchdog  loop.Watchdog
 	firstLife bool   // since the machine was booted
 	notice    string // what the user should know of this node's identity

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/piswarm/piswarm/agent/internal/discovery"
+	"github.com/piswarm/piswarm/agent/internal/trust"
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
@@ -19,7 +20,7 @@ func (s *session) listen(ctx context.Context) error {
 		case message := <-s.gossip.Messages():
 			s.state.Heard(message)
 		case <-s.gossip.Changed():
-			s.disk.remember(s.gossip.Members())
+			s.disk.remember(s.present())
 			s.members.Set()
 		}
 	}
@@ -37,20 +38,40 @@ func (s *session) compared(peer string) {
 	}
 }
 
+// announce tells the LAN that this node is here, by the public ID of the secret that it goes by.
+func (s *session) announce(ctx context.Context) error {
+	rekeyed, cancel := s.rekeyed.Subscribe()
+	defer cancel()
+	life := s.life()
+	for said := ""; ctx.Err() == nil; {
+		said = s.agent.membership().Keys.Primary.ClusterID()
+		announcement, err := discovery.Announce(discovery.Self{
+			Found:     discovery.Found{ID: s.store.Self(), Cluster: said, Address: netip.AddrPortFrom(s.lan.Address, cluster.GossipPort)},
+			Interface: s.lan.Interface, Life: life,
+		})
+		if err != nil {
+			s.log.Warn("others cannot find this node", "error", err)
+		}
+		for ctx.Err() == nil && said == s.agent.membership().Keys.Primary.ClusterID() {
+			select {
+			case <-ctx.Done():
+			case <-rekeyed:
+			}
+		}
+		if err == nil {
+			announcement.Close()
+		}
+	}
+	return nil
+}
+
+// ours tells whether a cluster's public ID is of a secret that this node goes by or accepts.
+func (s *session) ours(clusterID string) bool {
+	return slices.ContainsFunc(s.agent.membership().Keys.Secrets(), func(k trust.Secret) bool { return k.ClusterID() == clusterID })
+}
+
 // discover joins the nodes that the disk remembers, and then those that mDNS finds, for as long as the node lives.
 func (s *session) discover(ctx context.Context) error {
-	announcement, err := discovery.Announce(discovery.Self{
-		Found: discovery.Found{
-			ID: s.store.Self(), Cluster: s.membership.Secret.ClusterID(),
-			Address: netip.AddrPortFrom(s.lan.Address, cluster.GossipPort),
-		},
-		Interface: s.lan.Interface, Life: s.life(),
-	})
-	if err != nil {
-		s.log.Warn("others cannot find this node", "error", err)
-	} else {
-		defer announcement.Close()
-	}
 	for _, address := range s.disk.addresses() {
 		if ctx.Err() != nil {
 			return nil
@@ -59,7 +80,7 @@ func (s *session) discover(ctx context.Context) error {
 	}
 	alone := func() bool { return len(others{s}.Ready()) == 0 }
 	discovery.Watch(ctx, s.lan.Interface, alone, s.log, func(f discovery.Found) {
-		if f.Cluster != s.membership.Secret.ClusterID() {
+		if !s.ours(f.Cluster) {
 			return
 		}
 		if f.ID == s.store.Self() {

@@ -37,6 +37,8 @@ func (s *session) farewell(ctx context.Context) (err error) {
 // clear takes everything of a cluster that was left off this machine.
 func (a *Agent) clear(ctx context.Context) error {
 	err := errors.Join(clean(ctx, a.runtime, a.network), os.RemoveAll(filepath.Join(a.opts.Paths.Data, "state")))
+	a.changing.Lock()
+	defer a.changing.Unlock()
 	a.node.Subnet = 0
 	err = errors.Join(err, a.dir.SaveNode(a.node), a.dir.ForgetMembership())
 	if a.cfg.Token != "" {

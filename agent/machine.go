@@ -65,6 +65,7 @@ func (s *session) describe() (cluster.Description, []string) {
 	if s.agent.notice != "" {
 		warnings = append(warnings, s.agent.notice)
 	}
+	warnings = append(warnings, s.secretWarnings()...)
 	warnings = append(warnings, s.agent.watchdog.Stuck()...)
 	if trouble != "" {
 		warnings = append(warnings, trouble)

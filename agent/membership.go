@@ -2,10 +2,12 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/peers"
+	"github.com/piswarm/piswarm/agent/internal/rotation"
 	"github.com/piswarm/piswarm/agent/internal/trust"
 	"github.com/piswarm/piswarm/pkg/client"
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -37,12 +40,14 @@ func (a *Agent) readMembership() error {
 		if err != nil {
 			return err
 		}
-		if ok && !m.Secret.Equal(secret) {
+		switch {
+		case ok && m.Was(secret):
+			a.log.Info("the token in the configuration is an old one of this node's cluster: it is not needed any more", "file", a.opts.Paths.Config)
+		case ok && !m.Keys.Accepts(secret):
 			return fmt.Errorf("the token in %s is of cluster %s, and this node is in cluster %s: remove the token there, "+
-				"or remove %s to move the node", a.opts.Paths.Config, secret.ClusterID(), m.Secret.ClusterID(), a.opts.Paths.Data)
-		}
-		if !ok {
-			m = identity.Membership{Secret: secret, Name: orDefault(a.cfg.Cluster, defaultCluster), Pool: cluster.DefaultPool}
+				"or remove %s to move the node", a.opts.Paths.Config, secret.ClusterID(), m.Keys.Primary.ClusterID(), a.opts.Paths.Data)
+		case !ok:
+			m = identity.Membership{Keys: trust.Keyring{Primary: secret}, Name: orDefault(a.cfg.Cluster, defaultCluster), Pool: cluster.DefaultPool}
 			if err := a.dir.SaveMembership(m); err != nil {
 				return err
 			}
@@ -66,9 +71,9 @@ func orDefault(s, otherwise string) string {
 func (a *Agent) live(ctx context.Context) error {
 	for ctx.Err() == nil {
 		a.mu.Lock()
-		member, changed, found := a.member, a.changed, a.found
+		member, changed, found := a.member != nil, a.changed, a.found
 		a.mu.Unlock()
-		if member == nil {
+		if !member {
 			a.log.Info("this node is in no cluster yet: piswarm init makes one, piswarm join joins one, " +
 				"piswarm node add on a member admits this one")
 			if err := a.wait(ctx, changed); err != nil {
@@ -76,11 +81,42 @@ func (a *Agent) live(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := a.serveMembership(ctx, *member, found); err != nil {
+		if err := a.serveMembership(ctx, found); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// membership is the present one of a node that is in a cluster.
+func (a *Agent) membership() identity.Membership {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.member == nil {
+		return identity.Membership{}
+	}
+	return *a.member
+}
+
+// change saves what turn makes of the membership, and goes by it. If that is as before, nothing is written.
+func (a *Agent) change(turn func(identity.Membership) (identity.Membership, error)) (identity.Membership, error) {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	a.mu.Lock()
+	member := a.member
+	a.mu.Unlock()
+	if member == nil {
+		return identity.Membership{}, errors.New("this node is in no cluster")
+	}
+	m, err := turn(*member)
+	if err != nil || reflect.DeepEqual(m, *member) {
+		return m, err
+	}
+	if err := a.dir.SaveMembership(m); err != nil {
+		return *member, err
+	}
+	a.set(func() { a.member = &m })
+	return m, nil
 }
 
 // set changes membership or session and tells who waits for that.
@@ -129,11 +165,11 @@ func (a *Agent) Init(ctx context.Context, in client.Init) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m := identity.Membership{Secret: trust.NewSecret(), Name: name, Pool: pool.String()}
+	m := identity.Membership{Keys: trust.Keyring{Primary: trust.NewSecret()}, Name: name, Pool: pool.String()}
 	if err := a.begin(ctx, m, true); err != nil {
 		return "", err
 	}
-	return m.Secret.Token(), nil
+	return m.Keys.Primary.Token(), nil
 }
 
 // Join makes this node a member of the token's cluster, after some member has proved that it is one.
@@ -146,16 +182,23 @@ func (a *Agent) Join(ctx context.Context, in client.Join) error {
 	member := a.member
 	a.mu.Unlock()
 	if member != nil {
-		return inCluster(*member)
+		return a.rejoin(ctx, *member, secret, in.Addresses)
 	}
-	if err := a.prove(ctx, secret, in.Addresses); err != nil {
+	_, err = a.find(ctx, secret, in.Addresses)
+	if errors.Is(err, peers.ErrRemoved) {
+		// It left after it was removed: what it was does not come back, and it comes as a new one.
+		if a.node, err = a.dir.NewNode(); err == nil {
+			_, err = a.find(ctx, secret, in.Addresses)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	return a.begin(ctx, identity.Membership{Secret: secret, Name: defaultCluster, Pool: cluster.DefaultPool}, false)
+	return a.begin(ctx, identity.Membership{Keys: trust.Keyring{Primary: secret}, Name: defaultCluster, Pool: cluster.DefaultPool}, false)
 }
 
 func inCluster(m identity.Membership) error {
-	return fmt.Errorf("this node is in a cluster already (%s): `piswarm leave` first", m.Secret.ClusterID())
+	return fmt.Errorf("this node is in a cluster already (%s): `piswarm leave` first", m.Keys.Primary.ClusterID())
 }
 
 // begin makes the node a member and waits until it is up as one.
@@ -178,32 +221,43 @@ func (a *Agent) begin(ctx context.Context, m identity.Membership, found bool) er
 	return nil
 }
 
-// prove finds a member of the secret's cluster, at the addresses or by mDNS.
-func (a *Agent) prove(ctx context.Context, secret trust.Secret, addresses []string) error {
-	id, err := trust.NewIdentity(secret, a.node.ID)
+// find finds a member of the secret's cluster, at the addresses or by mDNS, and returns what it says of the cluster's
+// secrets.
+func (a *Agent) find(ctx context.Context, secret trust.Secret, addresses []string) (rotation.State, error) {
+	id, err := trust.NewIdentity(trust.Keyring{Primary: secret}, a.node.ID)
 	if err != nil {
-		return err
+		return rotation.State{}, err
 	}
 	candidates, others, err := a.candidates(ctx, secret.ClusterID(), addresses)
 	if err != nil {
-		return err
+		return rotation.State{}, err
 	}
 	var last error
 	for _, address := range candidates {
-		err := peers.Prove(ctx, address, id.AnyMember())
-		if err == nil {
-			return nil
+		state, err := askSecret(ctx, address, id)
+		if err == nil || errors.Is(err, peers.ErrRemoved) {
+			return state, err
 		}
 		last = fmt.Errorf("%s: %w", address, err)
 	}
 	switch {
 	case last != nil:
-		return fmt.Errorf("no member of the token's cluster answers: %w", last)
+		return rotation.State{}, fmt.Errorf("no member of the token's cluster answers: %w", last)
 	case len(others) > 0:
-		return fmt.Errorf("no node of the token's cluster %s is on this network, only of %s: is it the right token?",
+		return rotation.State{}, fmt.Errorf("no node of the token's cluster %s is on this network, only of %s: is it the right token?",
 			secret.ClusterID(), strings.Join(others, ", "))
 	}
-	return fmt.Errorf("no node of cluster %s is on this network: is one on? Otherwise name one: piswarm join --token … ADDRESS", secret.ClusterID())
+	return rotation.State{}, fmt.Errorf("no node of cluster %s is on this network: is one on? Otherwise name one: piswarm join --token … ADDRESS", secret.ClusterID())
+}
+
+// askSecret asks whoever answers at an address, and proves a secret of the identity's, which secrets hold.
+func askSecret(ctx context.Context, address netip.AddrPort, id *trust.Identity) (rotation.State, error) {
+	var state rotation.State
+	raw, _, err := peers.Ask(ctx, address, id.AnyMember(), api.SecretPath, api.MaxStep)
+	if err == nil {
+		err = json.Unmarshal(raw, &state)
+	}
+	return state, err
 }
 
 // candidates are the node APIs to try, and the other clusters that were seen.

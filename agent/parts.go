@@ -2,12 +2,14 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/piswarm/piswarm/agent/internal/api"
+	"github.com/piswarm/piswarm/agent/internal/peers"
 	"github.com/piswarm/piswarm/agent/internal/snapshot"
 	"github.com/piswarm/piswarm/pkg/cluster"
 	"github.com/piswarm/piswarm/pkg/state"
@@ -19,7 +21,7 @@ type others struct{ s *session }
 // Ready returns the IDs of the other ready members.
 func (o others) Ready() []string {
 	var ids []string
-	for _, m := range o.s.gossip.Members() {
+	for _, m := range o.s.present() {
 		if m.Condition == cluster.Ready && m.ID != o.s.store.Self() {
 			ids = append(ids, m.ID)
 		}
@@ -29,20 +31,35 @@ func (o others) Ready() []string {
 
 // Exchange hands a message to a peer.
 func (o others) Exchange(ctx context.Context, peer string, message []byte) ([]byte, error) {
-	return o.s.peers.Post(ctx, peer, api.ExchangePath, message, state.MaxMessage)
+	answer, err := o.s.peers.Post(ctx, peer, api.ExchangePath, message, state.MaxMessage)
+	if errors.Is(err, peers.ErrRemoved) {
+		o.s.banished()
+	}
+	return answer, err
 }
 
 // Broadcast gossips.
 func (o others) Broadcast(message []byte) error { return o.s.gossip.Broadcast(message) }
 
-// address is where a member's node API is.
+// address is where a member's node API is. Of one that the gossip does not know it is where it last said to be.
 func (s *session) address(node string) (netip.AddrPort, bool) {
-	for _, m := range s.gossip.Members() {
+	for _, m := range s.present() {
 		if m.ID == node {
 			return netip.AddrPortFrom(m.Address, cluster.NodeAPIPort), m.Address.IsValid()
 		}
 	}
-	return netip.AddrPort{}, false
+	address, err := netip.ParseAddr(s.reader.View().Reports[node].Node.Address)
+	return netip.AddrPortFrom(address, cluster.NodeAPIPort), err == nil
+}
+
+// present are the members without those that were removed from the cluster, whatever the gossip says of them.
+func (s *session) present() []cluster.Member {
+	return slices.DeleteFunc(s.gossip.Members(), func(m cluster.Member) bool { return s.removed(m.ID) })
+}
+
+// ready tells whether a node is a ready member.
+func (s *session) ready(node string) bool {
+	return slices.ContainsFunc(s.present(), func(m cluster.Member) bool { return m.ID == node && m.Condition == cluster.Ready })
 }
 
 // disk is the state file, with the addresses of the members in it: where to look for them after a restart, also

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/ingress"
 	"github.com/piswarm/piswarm/agent/internal/loop"
 	"github.com/piswarm/piswarm/agent/internal/view"
@@ -26,7 +27,7 @@ type place struct {
 }
 
 func newPlace(s *session) *place {
-	pool, err := cluster.ParsePool(s.membership.Pool)
+	pool, err := cluster.ParsePool(s.agent.membership().Pool)
 	if err != nil {
 		s.log.Warn("the pod network on disk is not usable: going by the default", "error", err)
 		pool, _ = cluster.ParsePool(cluster.DefaultPool) // a constant
@@ -73,15 +74,16 @@ func (p *place) pass() error {
 	var keys []string
 	if v.Cluster.Pool == "" && v.Leader == v.Self {
 		p.mu.Lock()
-		settings := cluster.ClusterSettings{Name: p.s.membership.Name, Pool: p.pool.String()}
+		settings := cluster.ClusterSettings{Name: p.s.agent.membership().Name, Pool: p.pool.String()}
 		p.mu.Unlock()
 		if err := p.s.put(cluster.SettingsKey, settings); err != nil {
 			return err
 		}
 		keys = append(keys, cluster.SettingsKey)
 	}
-	// A node that left and came back finds its own record removed. One that is just leaving has removed it itself.
-	if _, ok := v.Settings[v.Self]; !ok && !p.s.parted.Load() {
+	// A node that left and came back finds its own record removed. One that is just leaving has removed it itself;
+	// one that was removed for good is on its way out.
+	if _, ok := v.Settings[v.Self]; !ok && !p.s.parted.Load() && !v.Removed[v.Self] {
 		if err := p.s.introduce(); err != nil {
 			return err
 		}
@@ -119,13 +121,12 @@ func (p *place) choose() error {
 	if err := p.s.agent.dir.SaveNode(p.s.agent.node); err != nil {
 		return err
 	}
-	if pool != p.pool || p.s.membership.Name != v.Cluster.Name && v.Cluster.Name != "" {
-		p.s.membership.Pool, p.s.membership.Name = pool.String(), orDefault(v.Cluster.Name, p.s.membership.Name)
-		if err := p.s.agent.dir.SaveMembership(p.s.membership); err != nil {
-			return err
-		}
-		known := p.s.membership
-		p.s.agent.set(func() { p.s.agent.member = &known }) // for the next session of this life
+	_, err := p.s.agent.change(func(m identity.Membership) (identity.Membership, error) {
+		m.Pool, m.Name = pool.String(), orDefault(v.Cluster.Name, m.Name)
+		return m, nil
+	})
+	if err != nil {
+		return err
 	}
 	p.pool, p.index = pool, index
 	p.s.log.Info("this node's containers live in", "subnet", pool.Subnet(index))

@@ -14,7 +14,7 @@ func TestTheNextSessionKnowsThePool(t *testing.T) {
 	if err := s.place.choose(); err != nil {
 		t.Fatal(err)
 	}
-	next := newPlace(&session{agent: s.agent, log: s.log, membership: *s.agent.member})
+	next := newPlace(&session{agent: s.agent, log: s.log})
 	if got, want := next.subnet(), s.place.subnet(); got != want {
 		t.Errorf("after the address has changed, containers live in %s, not %s", got, want)
 	}

@@ -21,13 +21,13 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/firewall"
 	"github.com/piswarm/piswarm/agent/internal/gate"
 	"github.com/piswarm/piswarm/agent/internal/gossip"
-	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/ingress"
 	"github.com/piswarm/piswarm/agent/internal/leader"
 	"github.com/piswarm/piswarm/agent/internal/loop"
 	"github.com/piswarm/piswarm/agent/internal/network"
 	"github.com/piswarm/piswarm/agent/internal/peers"
 	"github.com/piswarm/piswarm/agent/internal/replication"
+	"github.com/piswarm/piswarm/agent/internal/rotation"
 	"github.com/piswarm/piswarm/agent/internal/snapshot"
 	"github.com/piswarm/piswarm/agent/internal/trust"
 	"github.com/piswarm/piswarm/agent/internal/view"
@@ -44,7 +44,6 @@ type session struct {
 	agent       *Agent
 	log         *slog.Logger
 	lan         network.LAN
-	membership  identity.Membership
 	certificate *trust.Identity
 	machine     *machine
 
@@ -57,11 +56,17 @@ type session struct {
 	waiting *discovery.Waitlist
 	reader  *view.Reader
 	members loop.Hub // woken when the membership or this node's place in the network changes
+	rekeyed loop.Hub // woken when the cluster's secret changes
 	place   *place
 	names   *names
 	images  *images
 	vault   *vault
 	api     *api.Member
+
+	receiver *rotation.Receiver
+	keying   sync.Mutex  // a change of the secrets, on disk and in use
+	rotating sync.Mutex  // this node drives a change of the cluster's secret
+	strayed  atomic.Bool // the others go by a secret that this node does not know
 
 	leader  *leader.Leader
 	worker  *worker.Worker
@@ -86,7 +91,7 @@ var nodeAPILimits = gate.Limits{Strangers: 32, PerAddress: 8, Known: 32}
 var errLeft = errors.New("left the cluster")
 
 // serveMembership runs the node as a member until ctx ends or it leaves. An error is for the agent to end with.
-func (a *Agent) serveMembership(ctx context.Context, m identity.Membership, found bool) error {
+func (a *Agent) serveMembership(ctx context.Context, found bool) error {
 	lan, err := a.awaitLAN(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -94,7 +99,7 @@ func (a *Agent) serveMembership(ctx context.Context, m identity.Membership, foun
 		}
 		return err
 	}
-	s, err := a.openSession(ctx, m, lan, found)
+	s, err := a.openSession(ctx, lan, found)
 	if err == nil {
 		err = s.run(ctx)
 		a.set(func() { a.session = nil })
@@ -103,7 +108,9 @@ func (a *Agent) serveMembership(ctx context.Context, m identity.Membership, foun
 	switch {
 	case errors.Is(err, errLeft):
 		return a.clear(ctx)
-	case errors.Is(err, errMoved):
+	case errors.Is(err, errRemoved):
+		return a.banish(ctx)
+	case errors.Is(err, errMoved), errors.Is(err, errRekeyed):
 		return nil
 	case errors.Is(err, errTwin):
 		return a.renew("its card is a copy of another node's")
@@ -131,14 +138,15 @@ func (a *Agent) awaitLAN(ctx context.Context) (network.LAN, error) {
 }
 
 // openSession makes all parts; run makes them work.
-func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan network.LAN, found bool) (*session, error) {
+func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*session, error) {
+	m := a.membership()
 	s := &session{
-		agent: a, log: a.log.With("node", a.name), lan: lan, membership: m, machine: newMachine(a.runtime, a.name),
+		agent: a, log: a.log.With("node", a.name), lan: lan, machine: newMachine(a.runtime, a.name),
 		born: time.Now(), ends: make(chan error, 1), claims: make(chan netip.Addr, 1), settled: make(chan struct{}), going: make(chan struct{}),
 		left: make(chan struct{}), opened: make(chan struct{}), waiting: discovery.NewWaitlist(),
 	}
 	var err error
-	if s.certificate, err = trust.NewIdentity(m.Secret, a.node.ID); err != nil {
+	if s.certificate, err = trust.NewIdentity(m.Keys, a.node.ID); err != nil {
 		return nil, err
 	}
 	if err := s.greetTwin(ctx); err != nil {
@@ -158,6 +166,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	if err = errors.Join(err, s.introduce()); err != nil {
 		return nil, err
 	}
+	s.receiver = &rotation.Receiver{Change: s.changeKeys, Ready: s.ready}
 	s.peers = peers.New(peers.Config{TLS: s.certificate.Client, Address: s.address})
 	s.state = replication.New(replication.Config{
 		Store: s.store, Disk: s.disk, Peers: others{s}, MaxBroadcast: gossip.MaxMessage, Compared: s.compared, Log: s.log,
@@ -167,7 +176,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 		return nil, err
 	}
 	s.gossip, err = gossip.Start(gossip.Config{
-		ID: a.node.ID, Key: m.Secret.GossipKey(), Address: lan.Address, Port: cluster.GossipPort, Name: a.name,
+		ID: a.node.ID, Key: m.Keys.Primary.GossipKey(), Other: otherKey(m.Keys), Address: lan.Address, Port: cluster.GossipPort, Name: a.name,
 		Log: s.log, Payload: s.state.Payload,
 		OnAck: func(peer string, payload []byte, _ time.Duration) { s.state.Acknowledged(peer, payload) },
 		Known: s.knownAddresses,
@@ -181,7 +190,7 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 	if err != nil {
 		return nil, err
 	}
-	s.hearing = newHearing(s.gossip.Members, s.state.Greet, s.members.Set)
+	s.hearing = newHearing(s.present, s.state.Greet, s.members.Set)
 	s.reader = view.NewReader(s.store, s.hearing.Members, s.log)
 	s.place, s.names, s.images = newPlace(s), &names{log: s.log}, &images{s}
 	s.vault = &vault{
@@ -190,11 +199,12 @@ func (a *Agent) openSession(ctx context.Context, m identity.Membership, lan netw
 			_, err := s.state.Write(ctx, key)
 			return err
 		},
-		secrets: func() []trust.Secret { return []trust.Secret{m.Secret} },
+		secrets: func() []trust.Secret { return a.membership().Keys.Secrets() },
 	}
 	s.loops(filter)
 	s.api = &api.Member{
-		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images, Token: m.Secret.Token(),
+		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images,
+		Token: func() string { return a.membership().Keys.Primary.Token() }, Rotate: s.rotate,
 		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
@@ -236,7 +246,9 @@ func (s *session) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	handler := api.New(s.agent, s.log).NodeHandler(api.Offer{
-		Exchange: s.state.Receive, Images: s.agent.runtime.BlobHandler(), Age: func() time.Duration { return time.Since(s.born) },
+		Exchange: s.state.Receive, Rotate: s.receiver.Take, Secret: s.secrets,
+		Removed: s.removed, Current: s.certificate.Current,
+		Images: s.agent.runtime.BlobHandler(), Age: func() time.Duration { return time.Since(s.born) },
 	})
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: api.ReadHeaderTimeout, IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
@@ -250,7 +262,10 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error { return s.listen(ctx) })
 	group.Go(func() error { return s.hearWaiting(ctx) })
 	group.Go(func() error { return s.discover(ctx) })
+	group.Go(func() error { return s.announce(ctx) })
 	group.Go(func() error { return s.followAddress(ctx) })
+	group.Go(func() error { return s.lookout(ctx) })
+	group.Go(func() error { return s.awaitRemoval(ctx) })
 	group.Go(func() error { return s.judgeClaims(ctx) })
 	group.Go(func() error { return s.machine.run(ctx, s.worker.ImagesChanged) })
 	group.Go(func() error { return s.worker.Run(ctx) })
@@ -276,6 +291,11 @@ func (s *session) run(ctx context.Context) error {
 		case <-s.left:
 			return errLeft
 		case err := <-s.ends:
+			if errors.Is(err, errRemoved) {
+				if err := s.gossip.Leave(); err != nil {
+					s.log.Debug("tell the others that this node goes", "error", err)
+				}
+			}
 			return err
 		}
 	})

@@ -28,8 +28,8 @@ func newSession(t *testing.T, others ...cluster.Member) *session {
 	if a.node, err = a.dir.Node(); err != nil {
 		t.Fatal(err)
 	}
-	a.member = &identity.Membership{Secret: trust.NewSecret(), Name: defaultCluster, Pool: cluster.DefaultPool}
-	s := &session{agent: a, log: a.log, membership: *a.member, opened: make(chan struct{})}
+	a.member = &identity.Membership{Keys: trust.Keyring{Primary: trust.NewSecret()}, Name: defaultCluster, Pool: cluster.DefaultPool}
+	s := &session{agent: a, log: a.log, opened: make(chan struct{})}
 	if s.store, err = state.New(a.node.ID, state.Snapshot{}); err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (s *session) greetTwin(ctx context.Context) error {
 	defer cancel()
 	found := false
 	err := discovery.Look(ctx, s.lan.Interface, func(f discovery.Found) {
-		if !found && f.ID == s.agent.node.ID && f.Cluster == s.membership.Secret.ClusterID() {
+		if !found && f.ID == s.agent.node.ID && s.ours(f.Cluster) {
 			// One that is up is older, whatever it says.
 			_, found = s.twin(ctx, f.Address.Addr())
 		}
@@ -119,7 +119,7 @@ func (s *session) twin(ctx context.Context, address netip.Addr) (twin, bool) {
 		s.log.Debug("a node of this one's ID was announced and does not prove it", "address", address, "error", err)
 		return twin{}, false
 	}
-	if bytes.Equal(certificate.Raw, s.certificate.Certificate()) {
+	if s.certificate.Shows(certificate) {
 		return twin{}, false // this node itself, by an address that it has had
 	}
 	seconds, err := strconv.ParseFloat(string(answer), 64)

@@ -146,6 +146,10 @@ func (f *fakeAgent) handler() http.Handler {
 	} {
 		read(pattern, func(*http.Request) (any, error) { return f.written, nil })
 	}
+	mux.HandleFunc("POST /v1/token/rotate", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, `{"message":"the new token is on pi1, pi2"}`)
+		fmt.Fprintln(w, `{"done":true,"rotation":{"token":"PSWM-1-new-secret","nodes":["pi1","pi2"],"missing":["pi3"],"behind":[]}}`)
+	})
 	mux.HandleFunc("POST /v1/images/load", f.stream)
 	mux.HandleFunc("POST /v1/images/pull", f.stream)
 	mux.HandleFunc("GET /v1/events", f.serveEvents)

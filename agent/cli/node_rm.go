@@ -11,11 +11,13 @@ func newNodeRemoveCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "rm [OPTIONS] NODE...",
 		Aliases: []string{"remove"},
-		Short:   "Forget nodes that are gone for good",
-		Long: `Forget nodes that are gone for good: a Pi that broke, or whose card was written anew. Their tasks run elsewhere by then.
+		Short:   "Remove nodes from the cluster for good",
+		Long: `Remove nodes from the cluster for good: a Pi that broke, was stolen, or whose card was written anew. Their tasks run
+elsewhere by then.
 
-A node that is on is taken out with piswarm leave, on that node. If it is only forgotten, it becomes a member again by
-itself, without its labels and its availability.`,
+A node that is on is taken out with piswarm leave, on that node. With --force it is removed from here: it ends its
+tasks when it learns of it. A removed node comes back only by piswarm join, as a new one. Who has stolen a Pi has the
+token from its card all the same: piswarm token rotate makes that worthless.`,
 		Example: `  piswarm node rm pi3
   piswarm node rm --force pi3`,
 		Args:              minArgs(1, "a node, as piswarm node ls names them"),

@@ -2,16 +2,20 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/piswarm/piswarm/pkg/client"
 )
 
 func newTokenCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Print the secret that lets nodes into the cluster",
+		Short: "Print the secret that lets nodes into the cluster, or change it",
 		Example: `  piswarm token
-  piswarm token | ssh pi@pi4 piswarm join --token-file -`,
+  piswarm token | ssh pi@pi4 piswarm join --token-file -
+  piswarm token rotate`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -28,4 +32,54 @@ func newTokenCommand(a *app) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
+	cmd.AddCommand(newTokenRotateCommand(a))
+	return cmd
+}
+
+func newTokenRotateCommand(a *app) *cobra.Command {
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "rotate [OPTIONS]",
+		Short: "Change the cluster's token, and print the new one",
+		Long: `Change the cluster's token, and print the new one. All nodes that are on get it; services go on as if nothing were. The
+old token lets nobody in any more. A node that is off meanwhile needs the new one when it is back: it says so, and
+piswarm join with the new token on it brings it back as the node that it was.
+
+To lock out a Pi that was stolen, remove it first: piswarm node rm --force NODE, then piswarm token rotate. Every node
+that gets the new token is named: if one of them is not yours, remove it and change the token again.
+
+If the command or a node breaks off half-way, both tokens hold. Run it again, on any node.`,
+		Example: `  piswarm token rotate
+  piswarm token rotate -q | ssh pi@pi4 piswarm join --token-file -`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			end, err := c.RotateToken(cmd.Context(), func(p client.Progress) {
+				if !quiet {
+					fmt.Fprintln(a.stderr, p.Message)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			if !quiet {
+				fmt.Fprintf(a.stderr, "The token was changed on %s: %s\n", plural(len(end.Nodes), "node"), strings.Join(end.Nodes, ", "))
+			}
+			if len(end.Missing) > 0 {
+				a.warn(client.Written{Warning: "off, and in need of the new token (piswarm join on each): " + strings.Join(end.Missing, ", ")})
+			}
+			if len(end.Behind) > 0 {
+				a.warn(client.Written{Warning: "these stopped answering and may accept the old token until they have met the others again: " + strings.Join(end.Behind, ", ")})
+			}
+			_, err = fmt.Fprintln(a.stdout, end.Token)
+			return err
+		},
+		DisableFlagsInUseLine: true,
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only the new token")
+	return cmd
 }

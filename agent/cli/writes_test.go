@@ -264,3 +264,17 @@ func cutWord(words []string, sep string) (before, after []string, found bool) {
 	}
 	return words, nil, false
 }
+
+// TestTokenRotate: the token alone is on standard output, so that it can be piped.
+func TestTokenRotate(t *testing.T) {
+	const warning = "warning: off, and in need of the new token (piswarm join on each): pi3\n"
+	for args, said := range map[string]string{
+		"token rotate":    "the new token is on pi1, pi2\nThe token was changed on 2 nodes: pi1, pi2\n" + warning,
+		"token rotate -q": warning,
+	} {
+		r := run(t, shelf(t), "", strings.Fields(args)...)
+		if r.code != 0 || r.stdout != "PSWM-1-new-secret\n" || r.stderr != said {
+			t.Errorf("%s: %+v", args, r)
+		}
+	}
+}

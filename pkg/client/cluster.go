@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"time"
 )
 
 // Status returns the state of the whole cluster as this node sees it.
@@ -38,6 +40,21 @@ func (c *Client) Leave(ctx context.Context) (Written, error) {
 	var out Written
 	err := c.call(ctx, writeTimeout, http.MethodPost, "/v1/leave", nil, &out)
 	return out, err
+}
+
+// rotateSilence is how long a change of the token may go on without a word.
+const rotateSilence = 2 * time.Minute
+
+// RotateToken moves the cluster to a new token. The agent's steps are told to progress, which may be nil.
+func (c *Client) RotateToken(ctx context.Context, progress func(Progress)) (Rotation, error) {
+	end, err := c.stream(ctx, rotateSilence, "/v1/token/rotate", "application/json", http.NoBody, progress)
+	if err == nil && end.Rotation == nil {
+		err = errors.New("the agent's answer to POST /v1/token/rotate has no token in it")
+	}
+	if err != nil {
+		return Rotation{}, err
+	}
+	return *end.Rotation, nil
 }
 
 // Token returns the secret that lets nodes into the cluster.

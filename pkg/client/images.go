@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,28 +47,6 @@ func (c *Client) PullImage(ctx context.Context, image string, progress func(Prog
 }
 
 func (c *Client) imageStream(ctx context.Context, path, contentType string, body io.Reader, progress func(Progress)) ([]cluster.Image, error) {
-	ctx, silence, stop := limitSilence(ctx, imageSilence)
-	defer stop()
-	resp, err := c.send(ctx, http.MethodPost, path, contentType, silence.reader(body))
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	in := lines(resp.Body)
-	for in.Scan() {
-		silence.heard()
-		var p Progress
-		if err := json.Unmarshal(in.Bytes(), &p); err != nil {
-			return nil, fmt.Errorf("the agent's answer to POST %s is not what this version of piswarm understands: %w", path, err)
-		}
-		switch {
-		case p.Error != "":
-			return nil, errors.New(p.Error)
-		case p.Done:
-			return p.Images, nil
-		case progress != nil:
-			progress(p)
-		}
-	}
-	return nil, fmt.Errorf("the agent broke off: %w", lineError(ctx, in.Err()))
+	end, err := c.stream(ctx, imageSilence, path, contentType, body, progress)
+	return end.Images, err
 }

@@ -3,9 +3,11 @@ package client
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 )
 
@@ -68,4 +70,33 @@ func (h *heardReader) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	h.s.heard()
 	return n, err
+}
+
+// stream sends a long request and returns the last line of its answer. The lines before it are told to progress, which
+// may be nil. It is given up when nothing moves for the limit.
+func (c *Client) stream(ctx context.Context, limit time.Duration, path, contentType string, body io.Reader, progress func(Progress)) (Progress, error) {
+	ctx, silence, stop := limitSilence(ctx, limit)
+	defer stop()
+	resp, err := c.send(ctx, http.MethodPost, path, contentType, silence.reader(body))
+	if err != nil {
+		return Progress{}, err
+	}
+	defer resp.Body.Close()
+	in := lines(resp.Body)
+	for in.Scan() {
+		silence.heard()
+		var p Progress
+		if err := json.Unmarshal(in.Bytes(), &p); err != nil {
+			return Progress{}, fmt.Errorf("the agent's answer to POST %s is not what this version of piswarm understands: %w", path, err)
+		}
+		switch {
+		case p.Error != "":
+			return Progress{}, errors.New(p.Error)
+		case p.Done:
+			return p, nil
+		case progress != nil:
+			progress(p)
+		}
+	}
+	return Progress{}, fmt.Errorf("the agent broke off: %w", lineError(ctx, in.Err()))
 }

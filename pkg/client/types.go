@@ -142,8 +142,10 @@ type Progress struct {
 	Current int64           `json:"current,omitempty"` // bytes
 	Total   int64           `json:"total,omitempty"`   // bytes; 0: not known
 	Images  []cluster.Image `json:"images,omitempty"`  // with Done: what was loaded or pulled
-	Done    bool            `json:"done,omitempty"`
-	Error   string          `json:"error,omitempty"`
+	// Rotation, with Done, is how the change of the token ended.
+	Rotation *Rotation `json:"rotation,omitempty"`
+	Done     bool      `json:"done,omitempty"`
+	Error    string    `json:"error,omitempty"`
 }
 
 // File is one line of a list of secrets or of configs, and all that is ever shown of a secret.
@@ -180,6 +182,16 @@ type Join struct {
 // Token is the answer of GET /v1/token and of POST /v1/init.
 type Token struct {
 	Token string `json:"token"`
+}
+
+// Rotation is how POST /v1/token/rotate ended. Nodes are named as the list of nodes names them.
+type Rotation struct {
+	Token string   `json:"token"` // the new one
+	Nodes []string `json:"nodes"` // that have it
+	// Missing are known nodes that were off, and need the new token to come back.
+	Missing []string `json:"missing"`
+	// Behind have the new token and accept the old one still, because they stopped answering.
+	Behind []string `json:"behind"`
 }
 
 // Version is the answer of GET /v1/version.

@@ -95,7 +95,7 @@ func put(t *testing.T, s *state.Store, key string, value any) {
 func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Member {
 	reader := view.NewReader(store, func() []cluster.Member { return members }, slog.New(slog.DiscardHandler))
 	return &Member{
-		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: "PSWM-1-x-y",
+		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: func() string { return "PSWM-1-x-y" },
 		Waiting: func() []client.NodeStatus {
 			return []client.NodeStatus{{ID: "aaaa2222", Name: "pi2"}, {ID: "bbbb3333", Name: "twin"}, {ID: "cccc5555", Name: "pi1", State: cluster.Waiting}}
 		},
@@ -109,6 +109,10 @@ func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Memb
 				sealed = append(sealed, ^b)
 			}
 			return sealed, nil
+		},
+		Rotate: func(_ context.Context, tell func(string)) (client.Rotation, error) {
+			tell("the new token is on pi1")
+			return client.Rotation{Token: "PSWM-1-y-z", Nodes: []string{"pi1"}, Missing: []string{"twin"}}, nil
 		},
 		Forget: func(id string) error {
 			n.forgotten = append(n.forgotten, id)

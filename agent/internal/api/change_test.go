@@ -170,9 +170,37 @@ func TestRemovedNodeIsForgotten(t *testing.T) {
 	if fmt.Sprint(n.forgotten) != "[bbbb3333]" {
 		t.Errorf("forgotten: %v", n.forgotten)
 	}
+	// It lasts: what the node says of itself later makes it no member.
+	put(t, n.Store, cluster.NodeKey("bbbb3333"), cluster.Settings{Name: "twin"})
+	if status, answer := call(t, server.URL, "GET", "/v1/nodes/bbbb3333", ""); status != 404 {
+		t.Errorf("a removed node is back: %d %s", status, answer)
+	}
+	if status, answer := call(t, server.URL, "GET", "/v1/nodes", ""); status != 200 || strings.Contains(answer, "bbbb3333") {
+		t.Errorf("a removed node is listed: %d %s", status, answer)
+	}
 	call(t, server.URL, "DELETE", "/v1/nodes/pi2", "") // is refused
 	if len(n.forgotten) != 1 {
 		t.Errorf("forgotten: %v", n.forgotten)
+	}
+}
+
+// TestRemovedNodesAreBounded: the longest removed are forgotten.
+func TestRemovedNodesAreBounded(t *testing.T) {
+	n, server := start(t)
+	for i := range maxRemoved {
+		put(t, n.Store, cluster.RemovedKey(fmt.Sprintf("%03d", (i+7)%maxRemoved)), cluster.Removed{})
+	}
+	if status, answer := call(t, server.URL, "DELETE", "/v1/nodes/pi2?force=true", ""); status != 200 {
+		t.Fatal(answer)
+	}
+	if got := n.Store.List(cluster.RemovedKey("")); len(got) != maxRemoved {
+		t.Errorf("%d are remembered, want %d", len(got), maxRemoved)
+	}
+	if _, ok := n.Store.Get(cluster.RemovedKey("007")); ok {
+		t.Error("the longest removed is remembered, so another one is not")
+	}
+	if _, ok := n.Store.Get(cluster.RemovedKey("aaaa2222")); !ok {
+		t.Error("the one removed last is not remembered")
 	}
 }
 

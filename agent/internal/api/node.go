@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 
+	"github.com/piswarm/piswarm/agent/internal/rotation"
 	"github.com/piswarm/piswarm/pkg/state"
 )
 
@@ -16,8 +18,15 @@ type Exchange func(from string, message []byte) (answer []byte, err error)
 // Offer is what a node has for other members.
 type Offer struct {
 	Exchange Exchange
-	Images   http.Handler         // of this node, as a read-only registry below /v2/
-	Age      func() time.Duration // how long this life of the node has been a member
+	// Removed tells whether a node was removed from the cluster, and Current whether a connection was made with a secret
+	// that holds: who is neither in nor current gets no answer but that. Optional.
+	Removed func(node string) bool
+	Current func(*tls.ConnectionState) bool
+	// Rotate takes a step of a change of the secret, and Secret says which ones hold.
+	Rotate func(from string, step rotation.Step) (rotation.State, error)
+	Secret func() rotation.State
+	Images http.Handler         // of this node, as a read-only registry below /v2/
+	Age    func() time.Duration // how long this life of the node has been a member
 }
 
 // ExchangePath is where members exchange state.
@@ -28,6 +37,37 @@ const AgePath = "/node/v1/age"
 
 // maxBodyTime is how long one may take to arrive: a mebibyte over a bad Wi-Fi.
 const maxBodyTime = 20 * time.Second
+
+// RotationPath is where a member that changes the cluster's secret has this node take its steps.
+const RotationPath = "/node/v1/rotation"
+
+// SecretPath answers which secrets hold, by their public names.
+const SecretPath = "/node/v1/secret"
+
+// MaxStep bounds a step of a rotation, and the answer to it, in bytes.
+const MaxStep = 4 << 10
+
+// rotation takes steps of a change of the secret.
+func (s *Server) rotation(o Offer) peerHandler {
+	return func(from string, w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, MaxStep)
+		step, err := read[rotation.Step](r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		state, err := o.Rotate(from, step)
+		if err != nil {
+			s.fail(w, r, conflict("%w", err))
+			return
+		}
+		writeJSON(w, http.StatusOK, state)
+	}
+}
+
+func secret(o Offer) peerHandler {
+	return func(_ string, w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, o.Secret()) }
+}
 
 // maxExchanges bounds how many messages of other members are worked on at a time; each may be a mebibyte.
 const maxExchanges = 8

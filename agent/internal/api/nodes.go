@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
@@ -100,7 +101,11 @@ func updateNode(m *Member, r *http.Request) (any, error) {
 	return nil, errBusy
 }
 
-// removeNode forgets a node that will not come back. One that is on would introduce itself again.
+// maxRemoved bounds how many removed nodes are remembered: the longest removed are forgotten beyond it. Nothing but a
+// node that was off all the while could still come back by that, with a token that has not changed since.
+const maxRemoved = 128
+
+// removeNode takes a node out of the cluster for good. If it is on, it takes itself off its machine when it learns of it.
 func removeNode(m *Member, r *http.Request) (any, error) {
 	force, err := switched(r.URL.Query(), "force")
 	if err != nil {
@@ -117,21 +122,42 @@ func removeNode(m *Member, r *http.Request) (any, error) {
 	case found.Condition == cluster.Ready && !force:
 		return nil, conflict("node %s is ready: drain it (piswarm node update --availability drain %s) and run `piswarm leave` on it, or use --force", found.Name, found.Name)
 	}
-	keys := []string{cluster.NodeKey(found.ID), cluster.ReportKey(found.ID)}
+	// First what makes it last: should it write its own record anew, that counts for nothing.
+	raw, err := json.Marshal(cluster.Removed{Name: found.Name})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.Store.Put(cluster.RemovedKey(found.ID), raw); err != nil {
+		return nil, err
+	}
+	keys := append([]string{cluster.NodeKey(found.ID), cluster.ReportKey(found.ID)}, longestRemoved(m.Store)...)
 	for _, key := range keys {
 		if _, _, err := m.Store.Delete(key); err != nil {
 			return nil, err
 		}
 	}
-	written, err := m.write(r, found.ID, keys...)
+	written, err := m.write(r, found.ID, append(keys, cluster.RemovedKey(found.ID))...)
 	if err != nil {
 		return nil, err
 	}
-	// After the records, which alone would list the node again.
-	if err := m.Forget(found.ID); err != nil {
-		return nil, fmt.Errorf("node %s: its records are removed, but not all members were told to forget it: try again: %w", found.Name, err)
+	// It is no member whatever the gossip says. One that is off is not looked for any more.
+	if found.Condition != cluster.Ready {
+		if err := m.Forget(found.ID); err != nil {
+			written.Warning = fmt.Sprintf("node %s is removed, but other nodes may go on looking for it: %v", found.Name, err)
+		}
 	}
 	return written, nil
+}
+
+// longestRemoved are the keys of the removed nodes that are too many to remember.
+func longestRemoved(store *state.Store) []string {
+	records := store.List(cluster.RemovedKey(""))
+	slices.SortFunc(records, func(a, b state.Record) int { return a.Version.Compare(b.Version) })
+	var keys []string
+	for _, r := range records[:max(0, len(records)-maxRemoved)] {
+		keys = append(keys, r.Key)
+	}
+	return keys
 }
 
 func checkUpdate(in client.NodeUpdate) error {

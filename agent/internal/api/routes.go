@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -33,7 +34,8 @@ func (s *Server) routes(o Offer) []route {
 		{"POST", "/v1/init", people, s.handle(s.init)},
 		{"POST", "/v1/join", people, s.handle(s.join)},
 		{"POST", "/v1/leave", people, s.handle(s.leave)},
-		{"GET", "/v1/token", people, s.member(func(m *Member, _ *http.Request) (any, error) { return client.Token{Token: m.Token}, nil })},
+		{"GET", "/v1/token", people, s.member(func(m *Member, _ *http.Request) (any, error) { return client.Token{Token: m.Token()}, nil })},
+		{"POST", "/v1/token/rotate", people, s.stream(rotateToken)},
 
 		{"GET", "/v1/status", people, s.member(func(m *Member, _ *http.Request) (any, error) { return status(m.View()), nil })},
 		{"GET", "/v1/services", people, s.member(func(m *Member, _ *http.Request) (any, error) { return services(m.View()), nil })},
@@ -63,9 +65,11 @@ func (s *Server) routes(o Offer) []route {
 		{"DELETE", "/v1/configs/{name}", people, s.member(removeConfig)},
 		{"GET", "/v1/events", people, http.HandlerFunc(s.events)},
 
-		{"POST", ExchangePath, members, s.peer(s.exchange(o))},
-		{"GET", AgePath, members, s.peer(age(o))},
-		{"GET", "/v2/", members, s.peer(func(_ string, w http.ResponseWriter, r *http.Request) { o.Images.ServeHTTP(w, r) })}, // and HEAD
+		{"POST", ExchangePath, members, s.peer(o, s.exchange(o))},
+		{"POST", RotationPath, members, s.peer(o, s.rotation(o))},
+		{"GET", SecretPath, members, s.peer(o, secret(o))},
+		{"GET", AgePath, members, s.peer(o, age(o))},
+		{"GET", "/v2/", members, s.peer(o, func(_ string, w http.ResponseWriter, r *http.Request) { o.Images.ServeHTTP(w, r) })}, // and HEAD
 	}
 }
 
@@ -102,12 +106,22 @@ func refusal(who callers, r *http.Request) error {
 // peerHandler answers one route to the member that has proved to be node from.
 type peerHandler func(from string, w http.ResponseWriter, r *http.Request)
 
-// peer lets members in by what their connection has proved, also if the listener before it were told to take anyone.
-func (s *Server) peer(h peerHandler) http.Handler {
+// peer lets members in by what their connection has proved, also if the listener before it were told to take anyone, and
+// if they are members still: a connection may be older than what was said of its other end.
+func (s *Server) peer(o Offer, h peerHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from, err := trust.PeerID(r.TLS)
 		if err != nil {
 			s.fail(w, r, problem{http.StatusForbidden, err})
+			return
+		}
+		if o.Removed != nil && o.Removed(from) {
+			s.fail(w, r, problem{http.StatusGone, fmt.Errorf("node %s was removed from this cluster: to come back, it joins as a new node", from)})
+			return
+		}
+		if o.Current != nil && !o.Current(r.TLS) {
+			w.Header().Set("Connection", "close")
+			s.fail(w, r, problem{http.StatusForbidden, errors.New("this connection was made with a token that is not the cluster's any more")})
 			return
 		}
 		h(from, w, r)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/piswarm/piswarm/agent/internal/rotation"
 	"github.com/piswarm/piswarm/agent/internal/trust"
 )
 
@@ -24,6 +26,7 @@ var allowed = map[string]callers{
 	"POST /v1/join":                     people,
 	"POST /v1/leave":                    people,
 	"GET /v1/token":                     people,
+	"POST /v1/token/rotate":             people,
 	"GET /v1/status":                    people,
 	"GET /v1/services":                  people,
 	"POST /v1/services":                 people,
@@ -52,6 +55,8 @@ var allowed = map[string]callers{
 	"DELETE /v1/configs/{name}":         people,
 	"GET /v1/events":                    people,
 	"POST /node/v1/state":               members,
+	"POST /node/v1/rotation":            members,
+	"GET /node/v1/secret":               members,
 	"GET /node/v1/age":                  members,
 	"GET /v2/":                          members,
 }
@@ -68,7 +73,7 @@ func openDoors(t *testing.T) doors {
 	n, socket := start(t)
 	secret := trust.NewSecret()
 	client := func(s trust.Secret, id string, change func(*tls.Config)) *http.Client {
-		self, err := trust.NewIdentity(s, id)
+		self, err := trust.NewIdentity(trust.Keyring{Primary: s}, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,12 +85,14 @@ func openDoors(t *testing.T) doors {
 	}
 	// A stranger does not mind whom it talks to.
 	careless := func(c *tls.Config) { c.InsecureSkipVerify = true }
-	server, err := trust.NewIdentity(secret, "aaaa1111")
+	server, err := trust.NewIdentity(trust.Keyring{Primary: secret}, "aaaa1111")
 	if err != nil {
 		t.Fatal(err)
 	}
 	shelf := httptest.NewUnstartedServer(New(member{n}, slog.New(slog.DiscardHandler)).NodeHandler(Offer{
 		Exchange: func(from string, message []byte) ([]byte, error) { return append([]byte(from+" "), message...), nil },
+		Rotate:   func(string, rotation.Step) (rotation.State, error) { return rotation.State{}, errors.New("not now") },
+		Secret:   func() rotation.State { return rotation.State{Primary: secret.ClusterID()} },
 		Images:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }),
 		Age:      func() time.Duration { return time.Second },
 	}))
@@ -215,5 +222,67 @@ func TestMembersAreKnownByTheirCertificate(t *testing.T) {
 		if h.ServeHTTP(w, r); w.Code != http.StatusForbidden || reached {
 			t.Errorf("answered %d, reached %v", w.Code, reached)
 		}
+	}
+}
+
+// TestFormerMembersAreRefused: a removed node, and a connection that was made with a secret of before.
+func TestFormerMembersAreRefused(t *testing.T) {
+	n, _ := start(t)
+	reached := false
+	removed, current := "", true
+	h := New(member{n}, slog.New(slog.DiscardHandler)).NodeHandler(Offer{
+		Secret:  func() rotation.State { reached = true; return rotation.State{Primary: "abcd"} },
+		Removed: func(id string) bool { return id == removed },
+		Current: func(*tls.ConnectionState) bool { return current },
+	})
+	secret := trust.Keyring{Primary: trust.NewSecret()}
+	self, err := trust.NewIdentity(secret, "aaaa2222")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(self.Certificate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		removed string
+		current bool
+		want    int
+	}{{"", true, 200}, {"aaaa2222", true, http.StatusGone}, {"", false, http.StatusForbidden}, {"aaaa1111", true, 200}} {
+		removed, current, reached = test.removed, test.current, false
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", SecretPath, nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+		if h.ServeHTTP(w, r); w.Code != test.want || reached != (test.want == 200) {
+			t.Errorf("%+v: answered %d %s", test, w.Code, w.Body)
+		}
+		if test.want == http.StatusForbidden && w.Header().Get("Connection") != "close" {
+			t.Error("the old connection stays open")
+		}
+	}
+}
+
+// TestRotationSteps: what a member may send is bounded and well formed, and comes as it is from the one who sent it.
+func TestRotationSteps(t *testing.T) {
+	d := openDoors(t)
+	for body, want := range map[string]int{
+		`{"do":"hold"}`: 409, `{"do":"hold","x":1}`: 400, `{`: 400, `{"do":"` + strings.Repeat("x", MaxStep) + `"}`: 400,
+	} {
+		response, err := d.peer.Post(d.shelf+RotationPath, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%.40s: %d, want %d", body, response.StatusCode, want)
+		}
+	}
+}
+
+// TestRotateTellsHowFarItIs and ends with the token.
+func TestRotateTellsHowFarItIs(t *testing.T) {
+	_, server := start(t)
+	status, answer := call(t, server.URL, "POST", "/v1/token/rotate", "")
+	if status != 200 || !strings.HasPrefix(answer, `{"message":"the new token is on pi1"}`) || !strings.Contains(answer, `"token":"PSWM-1-y-z"`) || !strings.Contains(answer, `"done":true`) {
+		t.Errorf("%d %s", status, answer)
 	}
 }

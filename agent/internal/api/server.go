@@ -39,7 +39,9 @@ type Member struct {
 	// Members makes a channel that is signalled after changes of the membership, until cancel.
 	Members func() (changed <-chan struct{}, cancel func())
 	Images  Images
-	Token   string
+	Token   func() string
+	// Rotate moves the cluster to a new secret.
+	Rotate func(ctx context.Context, tell func(string)) (client.Rotation, error)
 	// Waiting are the nodes of the LAN that say that they are in no cluster.
 	Waiting func() []client.NodeStatus
 
@@ -160,10 +162,10 @@ func read[T any](r *http.Request) (T, error) {
 }
 
 // write makes what was just put into the store as safe as it can be, and says how far that has come.
-func (m *Member) write(r *http.Request, id string, keys ...string) (any, error) {
+func (m *Member) write(r *http.Request, id string, keys ...string) (client.Written, error) {
 	holders, wanted, err := m.Write(r.Context(), keys...)
 	if err != nil {
-		return nil, err
+		return client.Written{}, err
 	}
 	w := client.Written{ID: id, Holders: holders}
 	if holders < wanted {

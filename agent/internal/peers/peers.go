@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/trust"
 )
 
 // Config of a Peers.
@@ -93,12 +96,53 @@ func (p *Peers) Post(ctx context.Context, node, path string, body []byte, limit 
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("node %s answers %s: %.200s", node, response.Status, bytes.TrimSpace(answer))
+		return nil, refusal{node, response.StatusCode, said(answer)}
 	}
 	if int64(len(answer)) > limit {
 		return nil, fmt.Errorf("node %s answers with more than %d bytes", node, limit)
 	}
 	return answer, nil
+}
+
+// ErrRemoved is in an error when a member says that this node was removed from the cluster.
+var ErrRemoved = errors.New("this node was removed from the cluster")
+
+// refusal is an answer of a member that is none to what was asked.
+type refusal struct {
+	node   string
+	status int
+	text   string
+}
+
+func (r refusal) Error() string { return fmt.Sprintf("node %s: %s", r.node, r.text) }
+
+func (r refusal) Is(target error) bool { return target == ErrRemoved && r.status == http.StatusGone }
+
+// Refused tells whether an error is a member's answer, and not the lack of one.
+func Refused(err error) bool {
+	var r refusal
+	return errors.As(err, &r)
+}
+
+// said is what a member says about a failure, in one line.
+func said(answer []byte) string {
+	var problem struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(answer, &problem) == nil && problem.Error != "" {
+		answer = []byte(problem.Error)
+	}
+	return fmt.Sprintf("%.300s", bytes.Join(bytes.Fields(answer), []byte(" ")))
+}
+
+// Renew has later calls make connections by the keyring of then. What is under way goes on.
+func (p *Peers) Renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		c.CloseIdleConnections() // and those in use, when they are idle
+	}
+	clear(p.clients)
 }
 
 // Close gives up all connections.
@@ -123,7 +167,7 @@ func Ask(ctx context.Context, address netip.AddrPort, config *tls.Config, path s
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, stranger(err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, limit))
@@ -131,7 +175,7 @@ func Ask(ctx context.Context, address netip.AddrPort, config *tls.Config, path s
 	case err != nil:
 		return nil, nil, err
 	case response.StatusCode != http.StatusOK:
-		return nil, nil, fmt.Errorf("%s answers %s", address, response.Status)
+		return nil, nil, refusal{address.String(), response.StatusCode, said(answer)}
 	case response.TLS == nil || len(response.TLS.PeerCertificates) == 0:
 		return nil, nil, fmt.Errorf("%s shows no certificate", address)
 	}
@@ -141,18 +185,28 @@ func Ask(ctx context.Context, address netip.AddrPort, config *tls.Config, path s
 // ErrStranger says that a node is of another cluster: it does not know this one's secret.
 var ErrStranger = errors.New("it belongs to another cluster: its secret is not the one of this token")
 
-// Prove connects to the node API at an address and returns nil if whoever answers there knows the secret that
-// config was made from, for whichever node ID.
-func Prove(ctx context.Context, address netip.AddrPort, config *tls.Config) error {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTime}, Config: config}
-	conn, err := dialer.DialContext(ctx, "tcp", address.String())
+// strangerError is ErrStranger with the node ID that the stranger's certificate claims.
+type strangerError struct{ id string }
+
+func (strangerError) Error() string { return ErrStranger.Error() }
+
+func (strangerError) Is(target error) bool { return target == ErrStranger }
+
+// Claimed is the node ID that a stranger's certificate claims. It proves nothing.
+func Claimed(err error) string {
+	var s strangerError
+	errors.As(err, &s)
+	return s.id
+}
+
+// stranger makes ErrStranger of an error of the TLS library that says so.
+func stranger(err error) error {
 	var unknown *tls.CertificateVerificationError
-	switch {
-	case err == nil:
-		conn.Close()
-		return nil
-	case errors.As(err, &unknown):
-		return ErrStranger
+	if !errors.As(err, &unknown) {
+		return err
 	}
-	return err
+	if len(unknown.UnverifiedCertificates) == 0 {
+		return strangerError{}
+	}
+	return strangerError{trust.ClaimedID(unknown.UnverifiedCertificates[0])}
 }

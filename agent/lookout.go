@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/piswarm/piswarm/agent/internal/peers"
+	"github.com/piswarm/piswarm/agent/internal/rotation"
+	"github.com/piswarm/piswarm/agent/internal/trust"
+	"github.com/piswarm/piswarm/pkg/cluster"
+)
+
+const (
+	// lookEvery is how often a node that holds two secrets, or that has just found itself alone, looks what others go by.
+	lookEvery = 5 * time.Second
+	// lookSeldom is how often one looks that has been alone for long.
+	lookSeldom = time.Minute
+	// lookTime bounds one question.
+	lookTime = 3 * time.Second
+	// looksAtOnce bounds the questions of one look.
+	looksAtOnce = 16
+)
+
+// strayText is what a node says that was off while the cluster's token was changed.
+const strayText = "the token was changed while this node was off: run `piswarm token` on another node, and here " +
+	"`piswarm join --token-file -` with what it prints; the containers go on meanwhile"
+
+// unfinishedText is what a node says that holds two secrets and hears nothing of who changes them.
+const unfinishedText = "a change of the token is unfinished, and the old one holds as well: run `piswarm token rotate`"
+
+// secretWarnings are what people should know of this node's secrets.
+func (s *session) secretWarnings() []string {
+	switch {
+	case s.strayed.Load():
+		return []string{strayText}
+	case s.agent.membership().Keys.Moving() && s.receiver.Driver() == "":
+		return []string{unfinishedText}
+	}
+	return nil
+}
+
+// lookout looks what others go by, while this node holds two secrets and no driver tells it what to do, and while it
+// is alone: it may have missed a change of the secret, or its end.
+func (s *session) lookout(ctx context.Context) error {
+	for pause := lookEvery; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause - time.Duration(rand.Int64N(int64(pause/4)))):
+		}
+		alone := len(others{s}.Ready()) == 0
+		moving := s.agent.membership().Keys.Moving() && s.receiver.Driver() == ""
+		if !alone && s.strayed.CompareAndSwap(true, false) {
+			s.members.Set()
+		}
+		pause = lookEvery
+		if alone && !moving {
+			pause = min(pause*3/2, lookSeldom)
+		}
+		if !alone && !moving {
+			continue
+		}
+		addresses := s.knownAddresses()
+		if moving {
+			for _, id := range (others{s}).Ready() {
+				if a, ok := s.address(id); ok {
+					addresses = append(addresses, a)
+				}
+			}
+		}
+		for i := range addresses {
+			addresses[i] = netip.AddrPortFrom(addresses[i].Addr(), cluster.NodeAPIPort)
+		}
+		slices.SortFunc(addresses, netip.AddrPort.Compare)
+		addresses = slices.Compact(addresses)
+		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+		for _, address := range addresses[:min(len(addresses), looksAtOnce)] {
+			if address.Addr() != s.lan.Address {
+				s.look(ctx, address, alone)
+			}
+		}
+	}
+}
+
+// look asks one node what it goes by.
+func (s *session) look(ctx context.Context, address netip.AddrPort, alone bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	seen, err := askSecret(ctx, address, s.certificate)
+	switch {
+	case err == nil:
+		if s.receiver.Driver() != "" {
+			return
+		}
+		if _, err := s.changeKeys(func(k trust.Keyring) (trust.Keyring, error) { return rotation.Follow(k, seen), nil }); err != nil {
+			s.log.Warn("follow a change of the token", "error", err)
+		}
+	case errors.Is(err, peers.ErrRemoved):
+		s.banished()
+	case alone && errors.Is(err, peers.ErrStranger) && knows(s.reader.View(), peers.Claimed(err)):
+		if s.strayed.CompareAndSwap(false, true) {
+			s.log.Warn(strayText)
+			s.members.Set()
+		}
+	}
+}

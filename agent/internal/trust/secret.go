@@ -9,13 +9,25 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unique"
 )
 
 // secretBytes is the length of the cluster's secret.
 const secretBytes = 32
 
-// Secret is the cluster's secret. Its zero value is no secret. It never prints itself.
-type Secret struct{ bytes [secretBytes]byte }
+// Secret is the cluster's secret. Its zero value is no secret. It never prints itself. What it holds is a handle: the
+// trace of a crash, which shows the first bytes of what functions were called with, shows none of the secret's.
+type Secret struct {
+	handle unique.Handle[[secretBytes]byte]
+}
+
+// raw is the secret itself, all zero if there is none.
+func (s Secret) raw() (raw [secretBytes]byte) {
+	if s != (Secret{}) {
+		raw = s.handle.Value()
+	}
+	return raw
+}
 
 // String hides the secret from logs and error texts.
 func (Secret) String() string { return "[secret]" }
@@ -25,13 +37,16 @@ func (Secret) GoString() string { return "[secret]" }
 
 // NewSecret draws a new secret from the system's random source.
 func NewSecret() Secret {
-	var s Secret
-	rand.Read(s.bytes[:]) // never fails since Go 1.24
-	return s
+	var raw [secretBytes]byte
+	rand.Read(raw[:]) // never fails since Go 1.24
+	return Secret{unique.Make(raw)}
 }
 
 // Equal compares two secrets in constant time.
-func (s Secret) Equal(o Secret) bool { return subtle.ConstantTimeCompare(s.bytes[:], o.bytes[:]) == 1 }
+func (s Secret) Equal(o Secret) bool {
+	a, b := s.raw(), o.raw()
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
 
 // IsZero tells whether there is no secret.
 func (s Secret) IsZero() bool { return s.Equal(Secret{}) }
@@ -42,7 +57,8 @@ var tokenEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithP
 
 // Token is the secret in the form that people carry: PSWM-1-<cluster id>-<secret>.
 func (s Secret) Token() string {
-	return tokenPrefix + s.ClusterID() + "-" + tokenEncoding.EncodeToString(s.bytes[:])
+	raw := s.raw()
+	return tokenPrefix + s.ClusterID() + "-" + tokenEncoding.EncodeToString(raw[:])
 }
 
 var errToken = errors.New("not a piswarm token: it reads PSWM-1-…-…, as `piswarm token` prints it on any node of the cluster")
@@ -64,8 +80,7 @@ func ParseToken(token string) (Secret, error) {
 	if err != nil || len(raw) != secretBytes || tokenEncoding.EncodeToString(raw) != text {
 		return Secret{}, errToken
 	}
-	var s Secret
-	copy(s.bytes[:], raw)
+	s := Secret{unique.Make([secretBytes]byte(raw))}
 	if subtle.ConstantTimeCompare([]byte(id), []byte(s.ClusterID())) != 1 {
 		return Secret{}, errors.New("the token has a mistake in it: copy it again from `piswarm token`")
 	}
@@ -81,7 +96,8 @@ func (s Secret) ClusterID() string {
 func (s Secret) GossipKey() []byte { return s.derive("piswarm gossip key v1", 32) }
 
 func (s Secret) derive(purpose string, n int) []byte {
-	key, err := hkdf.Key(sha256.New, s.bytes[:], nil, purpose, n)
+	raw := s.raw()
+	key, err := hkdf.Key(sha256.New, raw[:], nil, purpose, n)
 	if err != nil { // only for lengths that no caller here asks for
 		panic(fmt.Sprintf("trust: derive %s: %v", purpose, err))
 	}

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func TestTokenCarriesTheSecret(t *testing.T) {
@@ -53,6 +55,19 @@ func TestSecretNeverPrints(t *testing.T) {
 	text := fmt.Sprintf("%v %s %+v %#v", s, s, s, s)
 	if text != "[secret] [secret] [secret] [secret]" {
 		t.Errorf("a secret printed itself: %s", text)
+	}
+}
+
+// TestSecretIsInNoTrace of a crash: that shows the words of which arguments are made.
+func TestSecretIsInNoTrace(t *testing.T) {
+	s := NewSecret()
+	k := Keyring{Primary: s, Other: NewSecret()}
+	words := unsafe.Slice((*byte)(unsafe.Pointer(&k)), unsafe.Sizeof(k))
+	if raw := s.raw(); bytes.Contains(words, raw[:4]) {
+		t.Error("a keyring that is passed on carries its secrets")
+	}
+	if again, err := ParseToken(s.Token()); err != nil || again != s || again == k.Other {
+		t.Error("the same secret compares as another, or another as the same")
 	}
 }
 

@@ -272,7 +272,7 @@ func (a *Agent) Version() client.Version {
 	defer a.mu.Unlock()
 	v.NodeID = a.node.ID
 	if a.member != nil {
-		v.ClusterID = a.member.Secret.ClusterID()
+		v.ClusterID = a.member.Keys.Primary.ClusterID()
 	}
 	return v
 }

@@ -35,16 +35,18 @@
 //
 // A session ends because the agent does, because the node leaves the cluster (farewell.go), has another address
 // (address.go), or because it turns out to run on a copy of another node's card (twin.go); the last two begin a new
-// one. A machine that is shut down first hands its tasks over (shutdown.go). Whatever hangs, systemd's watchdog learns
-// of it (agent.go).
+// one. So does a newer token of its cluster, which it missed while it was off (lookout.go); a node that was removed from
+// its cluster clears up and goes (removal.go). While it lasts, the cluster's secret may change (rotate.go). A machine
+// that is shut down first hands its tasks over (shutdown.go). Whatever hangs, systemd's watchdog learns of it
+// (agent.go).
 //
 // # Who may import whom
 //
 // agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg.
 // Adapters (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor) know neither
 // one another nor a loop. Loops (leader, worker, ingress, replication) name the data types of the adapters that they
-// drive and get their behaviour as interfaces. The packages that decide (pkg/state, pkg/scheduler, pkg/loadbalance)
-// are pure. imports_test.go holds all of this.
+// drive and get their behaviour as interfaces. Package rotation decides how a secret is changed; agent joins it with
+// the others. The packages that decide (pkg/state, pkg/scheduler, pkg/loadbalance) are pure. imports_test.go holds all of this.
 //
 // # What waits for what
 //

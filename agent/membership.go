@@ -187,7 +187,7 @@ func (a *Agent) Join(ctx context.Context, in client.Join) error {
 	_, err = a.find(ctx, secret, in.Addresses)
 	if errors.Is(err, peers.ErrRemoved) {
 		// It left after it was removed: what it was does not come back, and it comes as a new one.
-		if a.node, err = a.dir.NewNode(); err == nil {
+		if err = a.another(); err == nil {
 			_, err = a.find(ctx, secret, in.Addresses)
 		}
 	}

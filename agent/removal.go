@@ -59,12 +59,16 @@ func (a *Agent) banish(ctx context.Context) error {
 	if err := a.clear(ctx); err != nil {
 		return err
 	}
+	return a.another()
+}
+
+// another makes this node another one than it was. It is in no cluster.
+func (a *Agent) another() error {
 	node, err := a.dir.NewNode()
-	if err != nil {
-		return err
+	if err == nil {
+		a.set(func() { a.node = node })
 	}
-	a.node = node
-	return nil
+	return err
 }
 
 // rejoin takes a newer token of the cluster that this node is in already: it was off while the token was changed. The

@@ -50,6 +50,8 @@ type silence struct{ others }
 
 func (silence) Broadcast([]byte) error { return nil }
 
+func (silence) Ready() []string { return nil }
+
 // put writes a record into the session's state.
 func put(t *testing.T, s *session, key string, value any) {
 	t.Helper()

@@ -12,6 +12,50 @@
 // Certificates are valid from 1970 to 9999 and are checked at a fixed instant between the two: a Pi has no
 // clock at boot, so no clock may decide whether a node is a member. What a certificate proves is the node's ID.
 //
+// # Who can do what
+//
+// A stranger on the LAN sees that there are nodes, their addresses and the cluster's public ID (mDNS), that packets go
+// between them, and what containers themselves say in clear. It reads no message of the nodes and makes none: gossip is
+// AES-GCM, the node API TLS 1.3 with certificates on both ends, and without the secret there is neither. A packet of gossip
+// that is recorded and sent again decrypts, for memberlist keeps no count; all that gossip carries is versioned, so an old
+// message changes nothing, and one about a member is contradicted by the member. mDNS answers only propose addresses:
+// a forged one costs a failed handshake. A stranger can stop a shelf by flooding it or by taking its addresses (ARP), as
+// on any LAN, and can use what services publish.
+//
+// Who listens and comes to know the secret later reads the gossip that it has recorded: states of services and reports,
+// no user's secret in clear, no image. The node API has forward secrecy. A change of the secret travels in it alone, so
+// who knows the old one and only listens does not learn the new one.
+//
+// A container gets no key, no socket and no path to the node's own ports. One that breaks out is root on its node: see a
+// member gone bad.
+//
+// A local user of a node who is neither root nor of the group piswarm reads nothing: the files here are 0600, the socket
+// is 0660, the secret is in no process list or environment. It can flood and fill the machine. The group piswarm is
+// root on every node: it starts privileged containers and reads the token.
+//
+// Who steals a Pi or its card has the secret in clear: a Pi boots alone, with nobody to type a password, so what it can
+// read a thief can read. From the LAN he is then a member. Remedy: `piswarm node rm` of the Pi, `piswarm token rotate`,
+// and new values for what users' secrets were on it. Until then he may be there under any name; the change of the secret
+// prints every node that gets it, and one that nobody knows is to be removed and the secret changed again.
+//
+// A member gone bad has the secret and so, like any member, all of the state: it writes services, plans and deletions
+// that all others obey, answers as any other node (each derives the CA, so a certificate keeps honest nodes apart and
+// mistakes out, no forger), and through privileged containers is root everywhere. What holds against it is little, by
+// choice: a cluster without a server has nobody else to trust. The API gives members no commands and no token; a record
+// has to be well formed and in its bounds; a report is taken in only in its own node's name, and what a node says in
+// an exchange only under the ID that its certificate proves; a removed node gets no answer by that name; nobody gets at
+// another's keys through serf's own queries, which are dropped. All of that stops accidents and the careless, and after a
+// change of the secret without it the bad one is a stranger.
+//
+// Whoever is in at the moment when the secret changes gets the new one. There is no way to tell an honest node from one
+// that has its secret and its name.
+//
+// # A new secret
+//
+// Keyring has the steps by which a running cluster goes from one secret to the next, and package rotation who says when.
+// While it goes on both hold. Afterwards nothing made from the old one is accepted: no gossip, no certificate, no TLS session
+// (none is kept), and a connection of before gets no further answer; what was being read through it, an image, ends.
+//
 // # The users' secrets
 //
 // They are sealed on the node where they are typed and so replicated to every node, not only to those that run a task that

@@ -31,6 +31,9 @@
 // makes its containers be those of the plans and says in its report what became of them. Each node's ingress turns
 // plans and reports into packet filter rules, routes and names.
 //
+// What a user wants kept secret is sealed on the node where it is typed (vault.go), and opened by the worker of a node
+// that is about to make a container that reads it.
+//
 // # When it ends
 //
 // A session ends because the agent does, because the node leaves the cluster (farewell.go), has another address

@@ -189,6 +189,12 @@ func TestCompletion(t *testing.T) {
 		"create ":                           {"greeter:latest", "registry.local:5000/lamp:1.2"},
 		"ls ":                               nil,
 		"ls --format ":                      {"table", "json"},
+		"secret rm tls.key ":                {"db-password"},
+		"config inspect ":                   {"nginx.conf"},
+		"create --secret ":                  {"db-password", "tls.key"},
+		"update --config-rm ":               {"nginx.conf"},
+		"update --secret-add ":              {"db-password", "tls.key"},
+		"secret create ":                    nil,
 	} {
 		words := strings.Split(args, " ")
 		r := run(t, f, "", append([]string{cobra.ShellCompNoDescRequestCmd}, words...)...)

@@ -68,11 +68,16 @@ func TestSecrets(t *testing.T) {
 	s.holds("web", "1000:1001 400 "+second, "0:0 444 "+config)
 	s.hidden(second, 3)
 
+	// Who leaves takes nothing along.
+	s.piswarm("pi3", "leave")
+	if left := s.must("pi3", "ls", "-A", "/run/piswarm/containers"); left != "" {
+		t.Errorf("pi3 has left, and still has %s", left)
+	}
 	s.piswarm("pi2", "rm web")
 	s.eventually(30*time.Second, "no file of a container is left", func() bool { return s.opened(second) == 0 })
 	s.hidden(second, 0)
-	s.piswarm("pi3", "secret rm db2")
-	s.piswarm("pi3", "config rm app.conf")
+	s.piswarm("pi1", "secret rm db2")
+	s.piswarm("pi2", "config rm app.conf")
 }
 
 // holds checks what each task of a service finds in its files: owner, mode and content of its secret, and of its config.
@@ -130,7 +135,7 @@ func (s *shelf) hidden(value string, open int) {
 	// Base64 of a part, for the whole may begin anywhere in a longer text.
 	encoded := base64.RawStdEncoding.EncodeToString([]byte(value)[:len(value)/3*3])
 	for _, n := range pis(3) {
-		found := s.on(n, "grep", "-rlaF", "-D", "skip", "-e", value, "-e", encoded, "/var/lib/piswarm", "/var/lib/containerd", "/etc/piswarm", "/tmp", "/var/tmp", "/run").out
+		found := s.on(n, "grep", "-rlaF", "-D", "skip", "-e", value, "-e", encoded, "/var/lib/piswarm", "/var/lib/containerd", "/etc/piswarm", "/tmp", "/run").out
 		for path := range strings.Lines(found) {
 			if !strings.HasPrefix(path, "/run/piswarm/containers/") {
 				s.t.Errorf("%s is in %s on %s", value, strings.TrimSpace(path), n)

@@ -19,6 +19,8 @@ func full() Spec {
 			Entrypoint: []string{"/bin/sh"}, Args: []string{"-c", "true"}, Env: []string{"A=b"},
 			Workdir: "/app", User: "1000:1000", Hostname: "web.local", Labels: map[string]string{"a": "b"},
 			Mounts:  []Mount{{Type: MountBind, Source: "/a", Target: "/a"}, {Type: MountTmpfs, Target: "/tmp", SizeBytes: 1 << 20}},
+			Secrets: []FileRef{{Name: "db", ID: "x1", Target: "/run/secrets/db", UID: 1000, GID: 1001, Mode: 0o440}},
+			Configs: []FileRef{{Name: "app.conf", Target: "/etc/app.conf", Mode: 0o444}},
 			Devices: []Device{{"/dev/gpiomem", "/dev/gpiomem", "rwm"}},
 			CapAdd:  []string{"CAP_NET_RAW"}, CapDrop: []string{"ALL"},
 			StopSignal: "SIGINT", StopGracePeriod: time.Minute,

@@ -18,6 +18,8 @@ func FuzzBodies(f *testing.F) {
 		client.Init{Name: "home", Pool: cluster.DefaultPool}, client.Join{}, client.NodeUpdate{Role: cluster.Worker, LabelsAdd: map[string]string{"a": "b"}},
 		client.ImagePull{Image: "web"}, client.ServiceUpdate{Spec: cluster.Spec{Name: "web"}, Version: "1@aaaa1111"},
 		cluster.Spec{Name: "web", Replicas: 2, Container: cluster.Container{Image: "web"}}, client.Scale{Replicas: 3},
+		client.FileCreate{Name: "db", Labels: map[string]string{"a": "b"}, Data: []byte("value")},
+		cluster.Spec{Name: "api", Replicas: 2, Container: cluster.Container{Image: "web", Secrets: []cluster.FileRef{{Name: "db"}}}},
 	} {
 		raw, err := json.Marshal(body)
 		if err != nil {

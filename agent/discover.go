@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/trust"
@@ -43,16 +44,23 @@ func (s *session) announce(ctx context.Context) error {
 	rekeyed, cancel := s.rekeyed.Subscribe()
 	defer cancel()
 	life := s.life()
-	for said := ""; ctx.Err() == nil; {
-		said = s.agent.membership().Keys.Primary.ClusterID()
-		announcement, err := discovery.Announce(discovery.Self{
-			Found:     discovery.Found{ID: s.store.Self(), Cluster: said, Address: netip.AddrPortFrom(s.lan.Address, cluster.GossipPort)},
+	self := func() discovery.Self {
+		secrets := s.secrets()
+		return discovery.Self{
+			Found: discovery.Found{
+				ID: s.store.Self(), Cluster: secrets.Primary, Was: strings.Join(secrets.Former[max(0, len(secrets.Former)-maxFormer):], ","),
+				Address: netip.AddrPortFrom(s.lan.Address, cluster.GossipPort),
+			},
 			Interface: s.lan.Interface, Life: life,
-		})
+		}
+	}
+	for ctx.Err() == nil {
+		said := self()
+		announcement, err := discovery.Announce(said)
 		if err != nil {
 			s.log.Warn("others cannot find this node", "error", err)
 		}
-		for ctx.Err() == nil && said == s.agent.membership().Keys.Primary.ClusterID() {
+		for ctx.Err() == nil && said == self() {
 			select {
 			case <-ctx.Done():
 			case <-rekeyed:
@@ -81,6 +89,7 @@ func (s *session) discover(ctx context.Context) error {
 	alone := func() bool { return len(others{s}.Ready()) == 0 }
 	discovery.Watch(ctx, s.lan.Interface, alone, s.log, func(f discovery.Found) {
 		if !s.ours(f.Cluster) {
+			s.hint(f)
 			return
 		}
 		if f.ID == s.store.Self() {

@@ -6,8 +6,10 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/peers"
 	"github.com/piswarm/piswarm/agent/internal/rotation"
 	"github.com/piswarm/piswarm/agent/internal/trust"
@@ -64,7 +66,7 @@ func (s *session) lookout(ctx context.Context) error {
 		if !alone && !moving {
 			continue
 		}
-		addresses := s.knownAddresses()
+		addresses := append(s.knownAddresses(), s.hints.addresses()...)
 		if moving {
 			for _, id := range (others{s}).Ready() {
 				if a, ok := s.address(id); ok {
@@ -101,10 +103,53 @@ func (s *session) look(ctx context.Context, address netip.AddrPort, alone bool) 
 		}
 	case errors.Is(err, peers.ErrRemoved):
 		s.banished()
-	case alone && errors.Is(err, peers.ErrStranger) && knows(s.reader.View(), peers.Claimed(err)):
+	case alone && errors.Is(err, peers.ErrStranger) && (s.hints.had(address.Addr()) || knows(s.reader.View(), peers.Claimed(err))):
 		if s.strayed.CompareAndSwap(false, true) {
 			s.log.Warn(strayText)
 			s.members.Set()
 		}
 	}
+}
+
+// hints are where a node announces that its cluster had this one's public ID before. Anyone can say so: it is a reason to
+// look there, while this node is alone, and to tell people, and no more.
+type hints struct {
+	mu  sync.Mutex
+	all map[netip.Addr]bool // in memory, and no more than maxHints
+}
+
+const maxHints = 16
+
+// hint notes what a node of another cluster announces, if it is about this node's.
+func (s *session) hint(f discovery.Found) {
+	for _, secret := range s.agent.membership().Keys.Secrets() {
+		if f.Formerly(secret.ClusterID()) {
+			s.hints.add(f.Address.Addr())
+		}
+	}
+}
+
+func (h *hints) add(address netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == nil || len(h.all) >= maxHints {
+		h.all = map[netip.Addr]bool{}
+	}
+	h.all[address] = true
+}
+
+func (h *hints) had(address netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.all[address]
+}
+
+// addresses are those noted.
+func (h *hints) addresses() (all []netip.AddrPort) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for a := range h.all {
+		all = append(all, netip.AddrPortFrom(a, cluster.NodeAPIPort))
+	}
+	return all
 }

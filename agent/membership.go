@@ -228,7 +228,7 @@ func (a *Agent) find(ctx context.Context, secret trust.Secret, addresses []strin
 	if err != nil {
 		return rotation.State{}, err
 	}
-	candidates, others, err := a.candidates(ctx, secret.ClusterID(), addresses)
+	candidates, others, changed, err := a.candidates(ctx, secret.ClusterID(), addresses)
 	if err != nil {
 		return rotation.State{}, err
 	}
@@ -243,6 +243,8 @@ func (a *Agent) find(ctx context.Context, secret trust.Secret, addresses []strin
 	switch {
 	case last != nil:
 		return rotation.State{}, fmt.Errorf("no member of the token's cluster answers: %w", last)
+	case changed:
+		return rotation.State{}, fmt.Errorf("the token of cluster %s was changed since: `piswarm token` on a member prints the new one", secret.ClusterID())
 	case len(others) > 0:
 		return rotation.State{}, fmt.Errorf("no node of the token's cluster %s is on this network, only of %s: is it the right token?",
 			secret.ClusterID(), strings.Join(others, ", "))
@@ -260,8 +262,9 @@ func askSecret(ctx context.Context, address netip.AddrPort, id *trust.Identity) 
 	return state, err
 }
 
-// candidates are the node APIs to try, and the other clusters that were seen.
-func (a *Agent) candidates(ctx context.Context, clusterID string, addresses []string) (found []netip.AddrPort, others []string, err error) {
+// candidates are the node APIs to try, and the other clusters that were seen; changed says that one of those had the ID
+// before.
+func (a *Agent) candidates(ctx context.Context, clusterID string, addresses []string) (found []netip.AddrPort, others []string, changed bool, err error) {
 	for _, text := range addresses {
 		host, _, err := net.SplitHostPort(text)
 		if err != nil {
@@ -269,18 +272,18 @@ func (a *Agent) candidates(ctx context.Context, clusterID string, addresses []st
 		}
 		ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
 		if err != nil {
-			return nil, nil, fmt.Errorf("address %q: %w", text, err)
+			return nil, nil, false, fmt.Errorf("address %q: %w", text, err)
 		}
 		for _, ip := range ips {
 			found = append(found, netip.AddrPortFrom(ip.Unmap(), cluster.NodeAPIPort))
 		}
 	}
 	if len(addresses) > 0 {
-		return found, nil, nil
+		return found, nil, false, nil
 	}
 	lan, err := a.network.LAN(a.cfg.Advertise)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	err = discovery.Look(ctx, lan.Interface, func(n discovery.Found) {
 		if n.Cluster == clusterID {
@@ -288,8 +291,9 @@ func (a *Agent) candidates(ctx context.Context, clusterID string, addresses []st
 		} else if !slices.Contains(others, n.Cluster) {
 			others = append(others, n.Cluster)
 		}
+		changed = changed || n.Formerly(clusterID)
 	})
-	return found, others, err
+	return found, others, changed, err
 }
 
 // Leave takes the node out of its cluster and everything of it off this machine.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/gossip"
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/peers"
@@ -123,6 +124,31 @@ func TestKnowsThatItMissedTheChange(t *testing.T) {
 		if got := slices.Equal(s.secretWarnings(), []string{strayText}); got != c.want {
 			t.Errorf("%+v: says that it strayed: %v", c, got)
 		}
+	}
+}
+
+// One that knows no member but finds one that says to have been of its cluster looks there, and says so if that one goes by
+// another secret.
+func TestHintOfAChange(t *testing.T) {
+	s := keyed(t)
+	own := s.agent.membership().Keys.Primary.ClusterID()
+	at := member(t, "unknown", trust.Keyring{Primary: trust.NewSecret()}, says(rotation.State{}))
+	s.hint(discovery.Found{Was: "abcdefgh", Address: at})
+	if s.look(t.Context(), at, true); s.secretWarnings() != nil {
+		t.Error("another cluster's past counts")
+	}
+	s.hint(discovery.Found{Was: "abcdefgh," + own, Address: at})
+	if got := s.hints.addresses(); len(got) != 1 || got[0].Addr() != at.Addr() {
+		t.Errorf("looks at %v", got)
+	}
+	if s.look(t.Context(), at, true); s.secretWarnings() == nil {
+		t.Error("it does not say that it strayed")
+	}
+	for i := range 1000 {
+		s.hint(discovery.Found{Was: own, Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)})
+	}
+	if got := len(s.hints.addresses()); got > maxHints {
+		t.Errorf("%d hints are kept", got)
 	}
 }
 

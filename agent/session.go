@@ -66,6 +66,7 @@ type session struct {
 	receiver *rotation.Receiver
 	keying   sync.Mutex  // a change of the secrets, on disk and in use
 	rotating sync.Mutex  // this node drives a change of the cluster's secret
+	hints    hints       // of a newer secret than this node's
 	strayed  atomic.Bool // the others go by a secret that this node does not know
 
 	leader  *leader.Leader

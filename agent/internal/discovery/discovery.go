@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/grandcat/zeroconf"
@@ -29,6 +31,7 @@ const (
 type Found struct {
 	ID      string
 	Cluster string         // public ID of its cluster
+	Was     string         // IDs that it had under tokens of before, with commas between: a hint for who knows only those
 	Address netip.AddrPort // of its gossip
 }
 
@@ -41,9 +44,14 @@ type Self struct {
 	Life string
 }
 
+// Formerly tells whether the node says that its cluster had that ID before.
+func (f Found) Formerly(clusterID string) bool {
+	return slices.Contains(strings.Split(f.Was, ","), clusterID)
+}
+
 // Announce answers for this node until Close of what it returns, which says goodbye to the LAN.
 func Announce(self Self) (io.Closer, error) {
-	return announce(text{ID: self.ID, Cluster: self.Cluster}, self.Interface, self.ID+"-"+self.Life, self.Address)
+	return announce(text{ID: self.ID, Cluster: self.Cluster, Was: self.Was}, self.Interface, self.ID+"-"+self.Life, self.Address)
 }
 
 // announce answers under a name. The names are not made of the host name, so that two Pis of one host name do not
@@ -111,7 +119,7 @@ func read(e *zeroconf.ServiceEntry) (Found, bool) {
 	if !ok {
 		return Found{}, false
 	}
-	return Found{ID: t.ID, Cluster: t.Cluster, Address: netip.AddrPortFrom(addr.Unmap(), uint16(e.Port))}, true
+	return Found{ID: t.ID, Cluster: t.Cluster, Was: t.Was, Address: netip.AddrPortFrom(addr.Unmap(), uint16(e.Port))}, true
 }
 
 // Watch looks for nodes until ctx ends and hands on whom it finds, the same ones at each look. It looks often at

@@ -14,7 +14,7 @@ func TestNodesFindEachOther(t *testing.T) {
 	const iface = "lo" // multicast works on it
 	want := []Found{
 		{ID: "aaaa", Cluster: "abcd", Address: netip.MustParseAddrPort("192.0.2.1:7946")},
-		{ID: "bbbb", Cluster: "efgh", Address: netip.MustParseAddrPort("192.0.2.2:7000")},
+		{ID: "bbbb", Cluster: "efgh", Was: "abcd,ijkl", Address: netip.MustParseAddrPort("192.0.2.2:7000")},
 	}
 	for _, f := range want {
 		a, err := Announce(Self{Found: f, Interface: iface})
@@ -57,5 +57,15 @@ func TestReadRefusesJunk(t *testing.T) {
 		if f, ok := read(e); ok {
 			t.Errorf("%s: taken as %+v", name, f)
 		}
+	}
+}
+
+func TestFormerly(t *testing.T) {
+	f := Found{Was: "abcd,ijkl"}
+	if !f.Formerly("abcd") || !f.Formerly("ijkl") || f.Formerly("abcd,ijkl") || f.Formerly("jkl") {
+		t.Error("it takes a part for the whole, or the other way round")
+	}
+	if (Found{}).Formerly("abcd") {
+		t.Error("it was something before")
 	}
 }

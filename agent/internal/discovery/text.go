@@ -12,6 +12,7 @@ import (
 type text struct {
 	ID      string
 	Cluster string // public ID; empty: the node is in no cluster, and waits
+	Was     string // IDs that the cluster had under tokens of before, with commas between
 
 	// Of a node that waits alone: a member says these to its cluster.
 	Name     string // host name; empty if it has one that no node can have
@@ -23,7 +24,8 @@ const (
 	maxTexts   = 16 // of a record: there are fewer keys, and room for those of later versions
 	maxID      = 64
 	maxVersion = 64
-	maxOfParts = 16 // of a platform, each
+	maxWas     = 200 // sixteen IDs and some
+	maxOfParts = 16  // of a platform, each
 )
 
 // parseText reads a record, and tells whether a node of piswarm can have written it. Of a key that comes twice the first
@@ -39,9 +41,10 @@ func parseText(record []string) (text, bool) {
 			values[key] = value
 		}
 	}
-	t := text{ID: values["id"], Cluster: values["cluster"], Name: values["name"], Platform: values["platform"], Version: values["version"]}
+	t := text{ID: values["id"], Cluster: values["cluster"], Was: values["was"], Name: values["name"], Platform: values["platform"], Version: values["version"]}
 	ok := isWord(t.ID, maxID, "") &&
 		(t.Cluster == "" || isWord(t.Cluster, maxID, "")) &&
+		(t.Was == "" || isWord(t.Was, maxWas, ",")) &&
 		(t.Name == "" || cluster.ValidateNodeName(t.Name) == nil) &&
 		(t.Platform == "" || isPlatform(t.Platform)) &&
 		(t.Version == "" || isWord(t.Version, maxVersion, ".-+~_"))
@@ -55,7 +58,7 @@ func parseText(record []string) (text, bool) {
 func (t text) record() []string {
 	var all []string
 	for _, f := range []struct{ key, value string }{
-		{"id", t.ID}, {"cluster", t.Cluster}, {"name", t.Name}, {"platform", t.Platform}, {"version", t.Version},
+		{"id", t.ID}, {"cluster", t.Cluster}, {"was", t.Was}, {"name", t.Name}, {"platform", t.Platform}, {"version", t.Version},
 	} {
 		if f.value != "" {
 			all = append(all, f.key+"="+f.value)

@@ -123,6 +123,7 @@ func TestTextSaysWhatWasMeant(t *testing.T) {
 	for _, want := range []text{
 		{ID: "0123456789abcdef", Cluster: "abcdefgh"},
 		{ID: "0123456789abcdef", Name: "pi3.local", Platform: "linux/arm64", Version: "0.0.0-dev"},
+		{ID: "0123456789abcdef", Cluster: "abcdefgh", Was: "aaaaaaaa,bbbbbbbb"},
 		{ID: "x"},
 	} {
 		if got, ok := parseText(want.record()); !ok || got != want {
@@ -142,6 +143,8 @@ func TestTextRefusesJunk(t *testing.T) {
 		"a raw escape":    {"id=\x1b[31m"},
 		"letters of all":  {"id=é"},
 		"a bad cluster":   {"id=x", "cluster=a\nb"},
+		"a bad past":      {"id=x", "cluster=a", "was=a b"},
+		"a long past":     {"id=x", "cluster=a", "was=" + fmt.Sprintf("%0201d", 0)},
 		"a bad name":      {"id=x", "name=$(reboot)"},
 		"a long name":     {"id=x", "name=" + fmt.Sprintf("%064d", 0)},
 		"half a platform": {"id=x", "platform=linux"},

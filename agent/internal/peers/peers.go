@@ -183,7 +183,7 @@ func Ask(ctx context.Context, address netip.AddrPort, config *tls.Config, path s
 }
 
 // ErrStranger says that a node is of another cluster: it does not know this one's secret.
-var ErrStranger = errors.New("it belongs to another cluster: its secret is not the one of this token")
+var ErrStranger = errors.New("it belongs to another cluster: its secret is not the one of this token; if that was changed, `piswarm token` on a member prints the new one")
 
 // strangerError is ErrStranger with the node ID that the stranger's certificate claims.
 type strangerError struct{ id string }

@@ -275,6 +275,7 @@ func (s *session) run(ctx context.Context) error {
 	// What needs to know the cluster's wishes waits for them; a restarted agent leaves everything as it is till then.
 	group.Go(func() error { return s.after(ctx, s.settled, s.place.run) })
 	group.Go(func() error { return s.after(ctx, s.settled, s.leader.Run) })
+	group.Go(func() error { return s.after(ctx, s.settled, s.answerNames) })
 	group.Go(func() error { return s.after(ctx, s.settled, s.ingress.Run) })
 	group.Go(func() error {
 		return s.after(ctx, s.ingress.Ready(), func(ctx context.Context) error {

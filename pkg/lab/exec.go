@@ -143,7 +143,29 @@ func (l *Lab) Dial(ctx context.Context, from, network, address string) (conn net
 	if net.ParseIP(name) == nil {
 		return nil, fmt.Errorf("dial %s: want an IP address or a host of the lab", address)
 	}
-	err = onOwnThread(func() error {
+	err = t.network(func() error {
+		conn, err = new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(name, port))
+		return err
+	})
+	return conn, err
+}
+
+// ListenPacket opens a socket on a host, as a program on that host would.
+func (l *Lab) ListenPacket(ctx context.Context, host, network, address string) (conn net.PacketConn, err error) {
+	t, err := l.Target(host)
+	if err != nil {
+		return nil, err
+	}
+	err = t.network(func() error {
+		conn, err = new(net.ListenConfig).ListenPacket(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// network runs a function in the host's network namespace. Sockets that it opens stay there.
+func (t Target) network(f func() error) error {
+	return onOwnThread(func() error {
 		fd, err := t.open()
 		if err != nil {
 			return err
@@ -152,8 +174,6 @@ func (l *Lab) Dial(ctx context.Context, from, network, address string) (conn net
 		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter %s: setns: %w", t.Name, err)
 		}
-		conn, err = new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(name, port))
-		return err
+		return f()
 	})
-	return conn, err
 }

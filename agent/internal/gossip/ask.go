@@ -101,14 +101,15 @@ func (a *asker) heard(message []byte) bool {
 		}
 		return true
 	}
-	if a.silent.Load() || len(rest) == 0 || len(rest) < 1+int(rest[0]) {
+	if a.silent.Load() || len(rest) == 0 {
 		return true
 	}
+	end := 1 + int(rest[0])
 	var from netip.AddrPort
-	if from.UnmarshalBinary(rest[1:1+rest[0]]) != nil || !from.IsValid() {
+	if len(rest) < end || from.UnmarshalBinary(rest[1:end]) != nil || !from.IsValid() {
 		return true
 	}
-	if asked := string(rest[1+rest[0]:]); asked == "" || asked == a.id {
+	if asked := string(rest[end:]); asked == "" || asked == a.id {
 		a.send(from, "", append(binary.BigEndian.AppendUint64([]byte{answerKind}, number), a.id...))
 	}
 	return true

@@ -46,18 +46,7 @@ func TestImageLoadedOnce(t *testing.T) {
 // the registry once.
 func TestRegistryAskedOnce(t *testing.T) {
 	s := newShelf(t, 3)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "registry") // the hosts have a /tmp of their own
-	raw, err := os.ReadFile(self)
-	if err == nil {
-		err = os.WriteFile(program, raw, 0o700)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := s.self()
 	read, write := io.Pipe()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

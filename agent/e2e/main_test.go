@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/piswarm/piswarm/pkg/lab"
@@ -18,9 +19,18 @@ import (
 var binary, greeter, greeterTar, dir string
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == registryArg {
-		fmt.Fprintln(os.Stderr, "registry:", serveRegistry(os.Args[2]))
-		os.Exit(1)
+	if len(os.Args) == 3 {
+		switch os.Args[1] {
+		case registryArg:
+			fmt.Fprintln(os.Stderr, "registry:", serveRegistry(os.Args[2]))
+			os.Exit(1)
+		case strangerArg:
+			if err := beStranger(os.Args[2]); err != nil {
+				fmt.Fprintln(os.Stderr, "stranger:", err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
 	}
 	os.Exit(run(m))
 }
@@ -59,4 +69,26 @@ func goTool(args ...string) error {
 		return fmt.Errorf("go %v: %w\n%s", args, err, out)
 	}
 	return nil
+}
+
+var copied sync.Once
+
+// self is a copy of the test program that the hosts can run: they have a /tmp of their own.
+func (s *shelf) self() string {
+	s.t.Helper()
+	program := filepath.Join(dir, "e2e.test")
+	copied.Do(func() {
+		self, err := os.Executable()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		raw, err := os.ReadFile(self)
+		if err == nil {
+			err = os.WriteFile(program, raw, 0o700)
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	})
+	return program
 }

@@ -87,13 +87,16 @@ func (s *session) discover(ctx context.Context) error {
 		s.join(address)
 	}
 	alone := func() bool { return len(others{s}.Ready()) == 0 }
+	nodes, twins := newProposals(proposalsAtOnce, s.knock), newProposals(1, s.meet)
+	defer nodes.work.Wait()
+	defer twins.work.Wait()
 	discovery.Watch(ctx, s.lan.Interface, alone, s.log, func(f discovery.Found) {
 		if !s.ours(f.Cluster) {
 			s.hint(f)
 			return
 		}
 		if f.ID == s.store.Self() {
-			s.meet(ctx, f.Address.Addr())
+			twins.add(ctx, f.Address.Addr())
 			return
 		}
 		for _, id := range (others{s}).Ready() {
@@ -101,7 +104,7 @@ func (s *session) discover(ctx context.Context) error {
 				return
 			}
 		}
-		s.join(f.Address)
+		nodes.add(ctx, f.Address.Addr())
 	})
 	return nil
 }
@@ -115,6 +118,19 @@ func (s *session) join(address netip.AddrPort) {
 		s.log.Debug("join", "address", address, "error", err)
 		return
 	}
+	s.greet()
+}
+
+// knock joins the node at an address if it proves with a packet that it is a member: to connect to one that is not takes
+// seconds, and such addresses are cheap to make up.
+func (s *session) knock(ctx context.Context, address netip.Addr) {
+	if s.gossip.Knock(ctx, netip.AddrPortFrom(address, cluster.GossipPort)) {
+		s.greet()
+	}
+}
+
+// greet compares the state with all that are ready.
+func (s *session) greet() {
 	for _, id := range (others{s}).Ready() {
 		s.state.Greet(id)
 	}

@@ -39,7 +39,7 @@ func (g *Gossip) knock(ctx context.Context) {
 			select {
 			case doors <- struct{}{}:
 				g.work.Go(func() {
-					g.knockAt(ctx, address)
+					g.Knock(ctx, address)
 					<-doors
 				})
 			default: // those of before are still being joined
@@ -48,19 +48,22 @@ func (g *Gossip) knock(ctx context.Context) {
 	}
 }
 
-func (g *Gossip) knockAt(ctx context.Context, address netip.AddrPort) {
+// Knock asks at an address whether a member is there, and if so joins it. It takes about a second if nobody is.
+func (g *Gossip) Knock(ctx context.Context, address netip.AddrPort) (joined bool) {
 	who, _, _, ok := g.asker.ask(ctx, "", address, knocks, knockFor)
 	if !ok || who == g.asker.id || ctx.Err() != nil {
-		return
+		return false
 	}
 	for _, m := range g.serf.Members() {
 		if m.Name == who && m.Status == serf.StatusAlive && addressOf(m) == address {
-			return // was away for a moment, or the address is one that the caller remembers
+			return false // was away for a moment, or the address is one that the caller remembers
 		}
 	}
 	if _, err := g.Join([]netip.AddrPort{address}); err != nil {
-		g.log.Debug("join one that answers again", "address", address, "error", err)
+		g.log.Debug("join one that answers", "address", address, "error", err)
+		return false
 	}
+	return true
 }
 
 // missing are the last addresses of the members that are down, and those that the caller remembers of nodes that serf

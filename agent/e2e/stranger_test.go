@@ -51,7 +51,7 @@ func TestStranger(t *testing.T) {
 		use[n] = s.agentUse(n)
 	}
 	knocks := s.knock("pi1:9000", "pi2:9000")
-	lasts := span(15*time.Second, 10*time.Minute)
+	lasts := span(12*time.Second, 10*time.Minute)
 	report := s.strange(said, lasts)
 	most := map[string]int{}
 	for deadline := time.Now().Add(lasts); time.Now().Before(deadline); time.Sleep(2 * time.Second) {

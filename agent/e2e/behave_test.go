@@ -224,7 +224,7 @@ func (s *stranger) nameless(ctx context.Context, target string) bool {
 }
 
 func (s *stranger) alien(ctx context.Context, target string) bool {
-	self, err := trust.NewIdentity(trust.NewSecret(), "aaaa1111")
+	self, err := trust.NewIdentity(trust.Keyring{Primary: trust.NewSecret()}, "aaaa1111")
 	if err != nil {
 		return false
 	}

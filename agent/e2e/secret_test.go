@@ -48,7 +48,9 @@ func TestSecrets(t *testing.T) {
 	s.hidden(first, 0)
 	s.hidden(second, 3)
 
-	// The memory of all nodes is gone, and with it every open secret.
+	// The memory of all nodes is gone, and with it every open secret, and the token that they were sealed with before.
+	token, _ := s.rotate("pi2")
+	s.goBy(token, pis(3)...)
 	for _, n := range pis(3) {
 		s.powerOff(n)
 	}

@@ -88,6 +88,18 @@ func TestRoutes(t *testing.T) {
 			return c.Join(ctx, Join{Token: "t", Addresses: []string{"a"}})
 		}},
 		{"POST /v1/leave", Written{Holders: 1}, func(c *Client, ctx context.Context) (any, error) { return c.Leave(ctx) }},
+		{"GET /v1/secrets", []File{{Head: cluster.Head{Name: "db"}, Services: []string{"web"}}}, func(c *Client, ctx context.Context) (any, error) { return c.Secrets(ctx) }},
+		{"GET /v1/secrets/db", File{Head: cluster.Head{Name: "db"}}, func(c *Client, ctx context.Context) (any, error) { return c.Secret(ctx, "db") }},
+		{`POST /v1/secrets {"name":"db","data":"aHVzaA=="}`, Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) {
+			return c.CreateSecret(ctx, FileCreate{Name: "db", Data: []byte("hush")})
+		}},
+		{"DELETE /v1/secrets/db", Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) { return c.RemoveSecret(ctx, "db") }},
+		{"GET /v1/configs", []File{}, func(c *Client, ctx context.Context) (any, error) { return c.Configs(ctx) }},
+		{"GET /v1/configs/app", Config{Data: []byte("on")}, func(c *Client, ctx context.Context) (any, error) { return c.Config(ctx, "app") }},
+		{`POST /v1/configs {"name":"app","labels":{"a":"b"},"data":"b24="}`, Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) {
+			return c.CreateConfig(ctx, FileCreate{Name: "app", Labels: map[string]string{"a": "b"}, Data: []byte("on")})
+		}},
+		{"DELETE /v1/configs/app", Written{ID: "1"}, func(c *Client, ctx context.Context) (any, error) { return c.RemoveConfig(ctx, "app") }},
 		{"GET /v1/token", Token{Token: "t"}, func(c *Client, ctx context.Context) (any, error) { return c.Token(ctx) }},
 	} {
 		t.Run(test.want, func(t *testing.T) {

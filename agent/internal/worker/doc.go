@@ -9,6 +9,9 @@
 // A task that is to go must not be missed by anyone who talks to it (part.go): it serves until every node leads its
 // new connections elsewhere, and those that it has come to their end before it is told to stop.
 //
+// A container gets the secrets and configs that its service names, opened when it is about to be made; as long as one of
+// them is missing its task waits (files.go).
+//
 // A container that runs is not a task that runs: its published ports must be open, and its health check, if it has one,
 // must have passed (health.go, pure). All checks are asked by one owner beside the loop (watch.go). A task whose
 // container ends is run again as its restart policy says (restart.go), as what it was made of (plan.go): while a service

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -19,6 +20,9 @@ type app struct {
 	host           string // of the agent, as --host says
 	now            func() time.Time
 	pace           pace
+
+	ctx context.Context // of the run: a way to an agent lasts for several commands of it
+	ssh *sshHost        // to the agent's machine, if that is another one
 }
 
 // Execute runs the command line with these arguments, without the program's name, and returns the exit code: 0
@@ -35,12 +39,17 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 }
 
 func (a *app) execute(ctx context.Context, args []string) int {
+	a.ctx = ctx
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	return a.report(root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if a.ssh != nil {
+		err = errors.Join(err, a.ssh.close())
+	}
+	return a.report(err)
 }
 
 func newRootCommand(a *app) *cobra.Command {
@@ -60,7 +69,7 @@ Any node takes any command, and every node answers every published port.`
 	if host == "" {
 		host = client.DefaultHost
 	}
-	root.PersistentFlags().StringVarP(&a.host, "host", "H", host, "`address` of the agent, also set by PISWARM_HOST")
+	root.PersistentFlags().StringVarP(&a.host, "host", "H", host, "`address` of the agent, unix:///PATH or ssh://[USER@]HOST, also set by PISWARM_HOST")
 
 	root.AddGroup(
 		&cobra.Group{ID: groupServices, Title: "Services (also as piswarm service COMMAND):"},
@@ -87,7 +96,7 @@ Any node takes any command, and every node answers every published port.`
 		newTokenCommand(a),
 	)
 	add(groupMachine, machineCommands(a)...)
-	add(groupMachine, newVersionCommand(a))
+	add(groupMachine, newVersionCommand(a), newDialStdioCommand(a))
 	root.SetHelpCommandGroupID(groupMachine)
 	root.SetCompletionCommandGroupID(groupMachine)
 	return root
@@ -126,4 +135,9 @@ func newGroup(use, short string, cmds ...*cobra.Command) *cobra.Command {
 }
 
 // connect returns the client of the agent that the user named.
-func (a *app) connect() (*client.Client, error) { return client.New(a.host) }
+func (a *app) connect() (*client.Client, error) {
+	if name, ok := strings.CutPrefix(a.host, sshScheme); ok {
+		return a.connectSSH(name)
+	}
+	return client.New(a.host)
+}

@@ -37,7 +37,12 @@ type sshHost struct {
 	dir   string // of the connection's socket, for this user alone
 	input io.Closer
 	kill  func() error
-	ended chan error // tells once
+
+	mu      sync.Mutex
+	closed  bool
+	closing chan struct{} // closed with it, for the streams to end
+	streams sync.WaitGroup
+	ended   chan error // tells once
 }
 
 // checkSSHHost refuses what ssh would take for something else than a host.
@@ -57,7 +62,7 @@ func dialSSH(ctx context.Context, name string, stderr io.Writer) (_ *sshHost, er
 	if err != nil {
 		return nil, err
 	}
-	h := &sshHost{name: name, dir: dir, ended: make(chan error, 1)}
+	h := &sshHost{name: name, dir: dir, ended: make(chan error, 1), closing: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(ctx, sshConnectLimit)
 	defer cancel()
 	const ready = "piswarm-is-here"
@@ -129,8 +134,13 @@ func (h *sshHost) args(master, command string) []string {
 	return append(args, "--", h.name, command)
 }
 
-// close ends the connection.
+// close ends the connection and all that goes over it.
 func (h *sshHost) close() error {
+	h.mu.Lock()
+	h.closed = true
+	close(h.closing)
+	h.mu.Unlock()
+	h.streams.Wait()
 	h.input.Close() // an ssh that has ended has closed it: then there is nothing to say
 	select {
 	case <-h.ended: // how it ended no longer matters

@@ -31,6 +31,7 @@ const maxAnswer = 16 << 20
 // Client calls one agent. It is safe for use by several goroutines.
 type Client struct {
 	socket string
+	dial   func(context.Context) (net.Conn, error)
 	http   *http.Client
 }
 
@@ -57,14 +58,18 @@ func newUnix(host, path string) (*Client, error) {
 		return nil, fmt.Errorf("host %q: the socket's path must be absolute: unix:///PATH", host)
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout}
+	return Over(path, func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }), nil
+}
+
+// Over returns a client of the agent that dial leads to, by whatever way; errors call the agent's place name.
+func Over(name string, dial func(context.Context) (net.Conn, error)) *Client {
 	return &Client{
-		socket: path,
+		socket: name,
+		dial:   dial,
 		http: &http.Client{
 			Transport: &http.Transport{
-				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					return dialer.DialContext(ctx, "unix", path)
-				},
-				DisableCompression: true, // both ends are on one machine
+				DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+				DisableCompression: true, // both ends are on one machine, or ssh is between them
 				MaxIdleConns:       4,
 				IdleConnTimeout:    30 * time.Second,
 			},
@@ -72,7 +77,16 @@ func newUnix(host, path string) (*Client, error) {
 			// following it would run another request than the one asked for.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-	}, nil
+	}
+}
+
+// Dial opens a connection to the agent for who speaks HTTP itself.
+func (c *Client) Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return nil, &ConnectError{Socket: c.socket, Err: err}
+	}
+	return conn, nil
 }
 
 // Close drops idle connections. The client may be used again.

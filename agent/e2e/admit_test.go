@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -100,10 +101,39 @@ func TestNodeAdd(t *testing.T) {
 	if r := s.on("pi1", "piswarm", "node", "add", "root@pi3"); r.code != 0 || !strings.Contains(r.err, "it is in this cluster already") {
 		t.Errorf("node add again: exit %d\n%s%s", r.code, r.out, r.err)
 	}
+	// The same login carries every command to the node.
+	for _, line := range []string{"node ls", "ps", "service ls --format json"} {
+		there := s.must("pi3", append([]string{"piswarm"}, strings.Fields(line)...)...)
+		if here := s.piswarm("pi1", "-H ssh://root@pi3 "+line); !sameLines(here, there) {
+			t.Errorf("%s over ssh:\n%s\nthere:\n%s", line, here, there)
+		}
+	}
+	if got := s.piswarm("pi1", "-H ssh://root@pi3 version --format {{.Agent.Node}}"); got != "pi3\n" {
+		t.Errorf("%q answers, not pi3", got)
+	}
+	began = time.Now()
+	tar, err := os.ReadFile(greeterTar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := s.feed(tar, "pi1", "piswarm", "-H", "ssh://root@pi3", "image", "load"); r.code != 0 {
+		t.Errorf("image load over ssh: %s", r.err)
+	}
+	s.piswarm("pi1", "-H ssh://root@pi3 create --name more --replicas 2 greeter")
+	s.piswarm("pi1", "-H ssh://root@pi3 rm more")
+	t.Logf("an image, a service created and removed over ssh: %.1f s", time.Since(began).Seconds())
 	// Nothing is left of the connections.
 	if r := s.on("pi1", "sh", "-c", "pgrep -x ssh; ls -d /tmp/piswarm-*"); r.out != "" {
 		t.Errorf("left behind on pi1: %s", r.out)
 	}
+}
+
+// sameLines compares two lists, in which a time may have passed between the two.
+func sameLines(a, b string) bool {
+	about := func(text string) string {
+		return regexp.MustCompile(`(\d+|About a|Less than a) (seconds?|minutes?) ago`).ReplaceAllString(text, "ago")
+	}
+	return strings.Join(strings.Fields(about(a)), " ") == strings.Join(strings.Fields(about(b)), " ")
 }
 
 // waiting is what a node lists as waiting, a line a node.

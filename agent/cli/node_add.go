@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -215,8 +214,13 @@ func (n *nodeAdd) isMember(nodes []client.NodeStatus) (bool, error) {
 		return false, nil
 	case agent.ClusterID == n.member.ClusterID:
 		return true, nil
-	case slices.ContainsFunc(nodes, func(s client.NodeStatus) bool { return s.ID == agent.NodeID && s.State == cluster.Ready }):
-		return true, nil
+	}
+	for _, s := range nodes {
+		if s.ID == agent.NodeID {
+			// One of this cluster that does not count was off when the token was changed: the new one brings it back. One
+			// that counts goes by the old token just now.
+			return s.State == cluster.Ready, nil
+		}
 	}
 	return false, fmt.Errorf("it is in another cluster (%s): to take it out of that one, with all that runs on it, run there: sudo piswarm leave", agent.ClusterID)
 }

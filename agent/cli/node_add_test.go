@@ -20,7 +20,8 @@ type fakeHost struct {
 
 const (
 	hostWaits  = `{"client":{"version":"v1.2.3"},"agent":{"version":"v1.2.3","nodeId":"node9"}}`
-	hostAway   = `{"client":{"version":"v1.2.3"},"agent":{"version":"v1.2.3","nodeId":"node9","clusterId":"awayaway"}}`
+	hostAway   = `{"client":{"version":"v1.2.3"},"agent":{"version":"v1.2.3","nodeId":"node8","clusterId":"awayaway"}}`
+	hostIsLate = `{"client":{"version":"v1.2.3"},"agent":{"version":"v1.2.3","nodeId":"node9","clusterId":"formerly"}}`
 	hostIsIn   = `{"client":{"version":"v1.2.3"},"agent":{"version":"v1.2.3","nodeId":"node9","clusterId":"homehome"}}`
 	hostSilent = `{"client":{"version":"v1.2.3"},"agent":null}`
 )
@@ -284,6 +285,15 @@ func TestNodeAddStartsTheAgent(t *testing.T) {
 	r := run(t, growing(t, h), "", "node", "add", "pi@pi9")
 	if got := h.did("systemctl"); r.code != 0 || len(got) != 1 || got[0] != "systemctl enable --now piswarm" {
 		t.Errorf("got %+v, %q", r, got)
+	}
+}
+
+// TestNodeAddNewToken: a node of the cluster that was off when the token was changed is given the new one.
+func TestNodeAddNewToken(t *testing.T) {
+	h := newFakeHost(t)
+	h.write("version", hostIsLate)
+	if r := run(t, growing(t, h), "", "node", "add", "pi@pi9"); r.code != 0 || r.stdout != pi9Row || h.read("token") != "PSWM-1-home-secret\n" {
+		t.Errorf("got %+v", r)
 	}
 }
 

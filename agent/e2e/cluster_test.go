@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,7 +146,11 @@ func (s *shelf) awaitReady(nodes int) {
 		s.eventually(30*time.Second, fmt.Sprintf("%s sees %d nodes ready", h.Name, nodes), func() bool {
 			r := s.on(h.Name, "piswarm", "node", "ls", "--format", "json")
 			var all []client.NodeStatus
-			if r.code != 0 || json.Unmarshal([]byte(r.out), &all) != nil || len(all) != nodes {
+			if r.code != 0 || json.Unmarshal([]byte(r.out), &all) != nil {
+				return false
+			}
+			all = slices.DeleteFunc(all, func(n client.NodeStatus) bool { return n.State == cluster.Waiting })
+			if len(all) != nodes {
 				return false
 			}
 			for _, n := range all {

@@ -98,6 +98,12 @@ func (s *session) look(ctx context.Context, address netip.AddrPort, alone bool) 
 		if s.receiver.Driver() != "" {
 			return
 		}
+		if k := s.agent.membership().Keys; k.Moving() && !k.Coming {
+			// The former may be about to go: what was sealed with it here, while this node was cut off, is to be read later.
+			if err := s.vault.reseal(ctx); err != nil {
+				s.log.Warn("some secrets stay sealed with the former token", "error", err)
+			}
+		}
 		if _, err := s.changeKeys(func(k trust.Keyring) (trust.Keyring, error) { return rotation.Follow(k, seen), nil }); err != nil {
 			s.log.Warn("follow a change of the token", "error", err)
 		}

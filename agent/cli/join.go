@@ -22,7 +22,9 @@ func newJoinCommand(a *app) *cobra.Command {
 
 Nodes on one network find each other by themselves. Addresses of members are needed only where mDNS does not reach. A
 token on the command line is readable for every user of this machine while the command runs; --token-file - reads it
-from standard input instead.`,
+from standard input instead.
+
+A node that was off while the token was changed takes the new one in the same way, and stays the node that it is.`,
 		Example: `  piswarm join --token PSWM-1-…
   ssh pi@pi1 piswarm token | piswarm join --token-file -
   piswarm join --token-file /boot/piswarm.token 192.168.2.20`,

@@ -82,6 +82,8 @@ func (s *shelf) driver(self string) *Driver {
 	me := s.get(self)
 	list := func(ready bool) func() []Node {
 		return func() []Node {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			var all []Node
 			for _, n := range s.nodes {
 				if (n.up && gossips(n, me)) == ready {
@@ -94,7 +96,12 @@ func (s *shelf) driver(self string) *Driver {
 	began := me.receiver // another life does not go on with it
 	dead := func() bool { return !me.up || me.receiver != began }
 	return &Driver{
-		Self: self, Keys: func() trust.Keyring { return me.keys }, Ready: list(true), Away: list(false),
+		Self: self, Ready: list(true), Away: list(false),
+		Keys: func() trust.Keyring {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return me.keys
+		},
 		Send: func(_ context.Context, id string, step Step) (State, error) {
 			to := s.get(id)
 			s.mu.Lock() // one after the other, whichever goroutine comes first
@@ -179,6 +186,14 @@ func each(t *testing.T, upTo int, test func(t *testing.T, at int, late bool)) {
 }
 
 func TestRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(1)
+		r, err := s.driver("a").Rotate(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.wantAll(t, "alone", r.Secret)
+	})
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(4)
 		before := s.nodes[0].keys.Primary

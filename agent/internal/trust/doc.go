@@ -45,7 +45,7 @@
 // has to be well formed and in its bounds; a report is taken in only in its own node's name, and what a node says in
 // an exchange only under the ID that its certificate proves; a removed node gets no answer by that name; nobody gets at
 // another's keys through serf's own queries, which are dropped. All of that stops accidents and the careless, and after a
-// change of the secret without it the bad one is a stranger.
+// change of the secret without it the bad one is a stranger. It can be in the way of that change as long as it is on.
 //
 // Whoever is in at the moment when the secret changes gets the new one. There is no way to tell an honest node from one
 // that has its secret and its name.

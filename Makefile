@@ -7,7 +7,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-e2e soak build cross packages bench lint clean setup greeter
+.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross packages bench lint clean setup greeter
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -15,12 +15,18 @@ help:
 demo: setup build greeter ## three virtual Pis serve the greeters
 	testdata/demo.sh build/piswarm build/greeter.tar
 
-test: lint test-unit test-e2e ## everything that CI runs
+test: lint test-unit test-fuzz test-e2e ## everything that CI runs
 
 test-unit: setup ## every package but the whole clusters, with the race detector
 	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... | grep -v /agent/e2e)
 	# Real members of serf in virtual time crash the race detector of Go 1.26 now and then, in timers of memberlist's.
 	$(GO) test -count=1 -timeout 5m ./agent/internal/replication ./agent/internal/gossip
+
+test-fuzz: setup ## ten seconds of each fuzz target
+	GO='$(GO)' FUZZTIME=10s testdata/fuzz.sh
+
+fuzz: setup ## ten minutes of each fuzz target, or FUZZTIME; hours in all
+	GO='$(GO)' testdata/fuzz.sh
 
 test-e2e: setup build greeter ## whole clusters of virtual Pis
 	$(GO) test -count=1 -timeout 20m ./agent/e2e/...

@@ -18,7 +18,7 @@ demo: setup build greeter ## three virtual Pis serve the greeters
 test: lint test-unit test-fuzz test-e2e ## everything that CI runs
 
 test-unit: setup ## every package but the whole clusters, with the race detector
-	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... | grep -v /agent/e2e)
+	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... ./testdata/escape | grep -v /agent/e2e)
 	# Real members of serf in virtual time crash the race detector of Go 1.26 now and then, in timers of memberlist's.
 	$(GO) test -count=1 -timeout 5m ./agent/internal/replication ./agent/internal/gossip
 
@@ -54,8 +54,8 @@ bench: setup build greeter cross ## figures beside their targets; writes bench.j
 
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not formatted:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
-	$(GO) vet ./... ./testdata/greeter/...
-	$(GO) tool staticcheck ./... ./testdata/greeter/...
+	$(GO) vet ./... ./testdata/greeter/... ./testdata/escape
+	$(GO) tool staticcheck ./... ./testdata/greeter/... ./testdata/escape
 
 clean:
 	rm -rf build bench.json detection.json

@@ -1,7 +1,10 @@
 package containers
 
 import (
+	"os"
 	"slices"
+
+	"github.com/containerd/containerd/v2/pkg/cap"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
@@ -44,4 +47,20 @@ func capabilityName(name string) string {
 		return full
 	}
 	return name
+}
+
+// machineCapabilities are those that the machine's first process has. Not all that there are: this machine may itself be a
+// container, and cannot give what it does not have. Nor the agent's own, which are few: containers are not its children.
+func machineCapabilities() ([]string, error) {
+	f, err := os.Open("/proc/1/status")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sets, err := cap.ParseProcPIDStatus(f)
+	if err != nil {
+		return nil, err
+	}
+	names, _ := cap.FromBitmap(sets[cap.Bounding])
+	return names, nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/apparmor"
-	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	kernel "github.com/containerd/containerd/v2/pkg/seccomp"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -179,10 +178,9 @@ func setNetwork(l *specs.Linux, netNS string) {
 
 // setPrivileges comes last: the seccomp profile follows from the capabilities.
 func setPrivileges(ctx context.Context, cl *client.Client, c *containers.Container, spec *specs.Spec, cs cluster.Container) error {
-	// Not all that there are: this machine may itself be a container, and cannot give what it does not have.
-	all, err := cap.Current()
+	all, err := machineCapabilities()
 	if err != nil {
-		return fmt.Errorf("read the agent's capabilities: %w", err)
+		return fmt.Errorf("read the machine's capabilities: %w", err)
 	}
 	caps := capabilities(cs.CapAdd, cs.CapDrop, all)
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}
@@ -193,7 +191,7 @@ func setPrivileges(ctx context.Context, cl *client.Client, c *containers.Contain
 	}
 	if cs.Privileged {
 		spec.Process.NoNewPrivileges = false
-		return oci.Compose(oci.WithPrivileged, oci.WithHostDevices, oci.WithAllDevicesAllowed)(ctx, cl, c, spec)
+		return oci.Compose(oci.WithPrivileged, oci.WithCapabilities(all), oci.WithHostDevices, oci.WithAllDevicesAllowed)(ctx, cl, c, spec)
 	}
 	if !kernel.IsEnabled() {
 		return rejectf("this node cannot keep containers from dangerous system calls: want a kernel with CONFIG_SECCOMP_FILTER, or --privileged")

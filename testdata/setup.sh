@@ -18,6 +18,7 @@ need wrk wrk
 need git git
 need ssh openssh-client
 need dropbear dropbear-bin # an ssh server that comes without a service to start
+need systemd-analyze systemd
 need gcc gcc # for the race detector
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 

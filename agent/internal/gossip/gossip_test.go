@@ -245,3 +245,30 @@ func TestSeldom(t *testing.T) {
 		}
 	}
 }
+
+// The key changes while packets come and go by real sockets: what memberlist reads without a lock is never written.
+func TestKeyChangesOnTheWire(t *testing.T) {
+	a, _ := start(t, "a", 1, Config{})
+	b, bAddr := start(t, "b", 1, Config{})
+	if n, err := a.Join([]netip.AddrPort{bAddr}); n != 1 || err != nil {
+		t.Fatalf("Join = %d, %v", n, err)
+	}
+	eventually(t, "two members", func() bool { return conditions(b) == "a=ready b=ready " })
+	key := func(k byte) []byte { return bytes.Repeat([]byte{k}, 32) }
+	for k := byte(1); k < 20; k++ {
+		for _, step := range [][2][]byte{{key(k), key(k + 1)}, {key(k + 1), key(k)}, {key(k + 1), nil}} {
+			for _, g := range []*Gossip{a, b} {
+				if err := g.SetKeys(step[0], step[1]); err != nil {
+					t.Fatal(err)
+				}
+				if err := g.Broadcast([]byte("message")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(30 * time.Millisecond)
+		}
+	}
+	if got := conditions(a) + "| " + conditions(b); got != "a=ready b=ready | a=ready b=ready " {
+		t.Errorf("members: %s", got)
+	}
+}

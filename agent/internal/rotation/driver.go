@@ -94,8 +94,10 @@ func (d *Driver) hold(ctx context.Context) (map[string]State, error) {
 	states := map[string]State{}
 	for _, n := range nodes {
 		answers, failed := d.insist(ctx, []Node{n}, Step{Do: Hold})
-		if err := failed[n.ID]; err != nil {
+		if err := failed[n.ID]; errors.Is(err, ErrRefused) {
 			return nil, fmt.Errorf("the token stays as it is: node %s: %w", n.Name, err)
+		} else if err != nil {
+			return nil, fmt.Errorf("the token stays as it is: %w", trouble(n, err))
 		}
 		maps.Copy(states, answers)
 		d.held = append(d.held, n)
@@ -184,10 +186,15 @@ func (d *Driver) give(ctx context.Context, nodes []Node, next trust.Secret) erro
 	}
 	for _, n := range nodes {
 		if err := failed[n.ID]; err != nil {
-			return fmt.Errorf("node %s does not take the new one: look at it, or remove it with piswarm node rm %s, and try again: %w", n.Name, n.Name, err)
+			return trouble(n, err)
 		}
 	}
 	return nil
+}
+
+// trouble says what to do about a node.
+func trouble(n Node, err error) error {
+	return fmt.Errorf("node %s is ready and does not answer as it should: look at it, or remove it with piswarm node rm --force %s, and try again: %w", n.Name, n.Name, err)
 }
 
 // invite tries those that are known and not ready: one that is just starting may be.

@@ -78,6 +78,9 @@ func (s *shelf) rotateUnderLoad(first string) {
 	s.piswarm("pi1", "create --name greeters --publish 9000:5000 --replicas 6 greeter")
 	s.answering(20*time.Second, "before", pis(3), 9000, 6)
 	before := s.allPIDs()
+	if r := s.feed([]byte("sealed with the first token"), "pi1", "piswarm", "secret", "create", "db", "-"); r.code != 0 {
+		t.Fatal(r.err)
+	}
 	capture := "/tmp/rotation.pcap"
 	s.must("pi2", "sh", "-c", "tcpdump -q -i any -s 0 -w "+capture+" not port 9000 >/tmp/tcpdump.log 2>&1 & echo $! >/tmp/tcpdump.pid; sleep 1")
 	var token string
@@ -108,6 +111,8 @@ func (s *shelf) rotateUnderLoad(first string) {
 	if after := s.allPIDs(); !slices.Equal(before, after) {
 		t.Errorf("containers were %v and are %v", before, after)
 	}
+	s.piswarm("pi3", "create --name sealed --mode global --secret db greeter") // what was sealed before is open to all
+	s.piswarm("pi3", "rm sealed")
 	s.must("pi2", "sh", "-c", "kill $(cat /tmp/tcpdump.pid); sleep 1; test -s "+capture)
 	for _, secret := range []string{first, token} {
 		s.unheard(secret, "pi2", capture)

@@ -19,8 +19,10 @@
 // AES-GCM, the node API TLS 1.3 with certificates on both ends, and without the secret there is neither. A packet of gossip
 // that is recorded and sent again decrypts, for memberlist keeps no count; all that gossip carries is versioned, so an old
 // message changes nothing, and one about a member is contradicted by the member. mDNS answers only propose addresses:
-// a forged one costs a failed handshake. A stranger can stop a shelf by flooding it or by taking its addresses (ARP), as
-// on any LAN, and can use what services publish.
+// a forged one costs a packet without an answer. What a stranger can make a node keep is bounded: package gate counts the
+// connections on which nothing is proved yet, a stream of the gossip is read for 128 KB, and the log has a line of it in
+// ten minutes. A stranger can stop a shelf by flooding it or by taking its addresses (ARP), as on any LAN, and can use
+// what services publish.
 //
 // Who listens and comes to know the secret later reads the gossip that it has recorded: states of services and reports,
 // no user's secret in clear, no image. The node API has forward secrecy. A change of the secret travels in it alone, so

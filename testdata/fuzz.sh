@@ -16,7 +16,7 @@ echo "$targets" | awk '{ print NR, $1, $2 }' | xargs -P 2 -L 1 sh -c '
 	log=$(mktemp)
 	trap "rm -f $log" EXIT
 	if "$GO" test -run "^\$" -fuzz "^$3\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 1s -parallel 1 "./$2" >"$log" 2>&1; then
-		echo "[$1/$total] $2 $3: found nothing; $(grep execs: "$log" | tail -n 1 | sed "s/^fuzz: elapsed: //")"
+		echo "[$1/$total] $2 $3: found nothing; $(grep elapsed: "$log" | tail -n 1 | sed "s|^fuzz: elapsed: ||")"
 	else
 		echo "[$1/$total] $2 $3: found something, or could not run"
 		cat "$log"

@@ -7,7 +7,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross packages bench lint clean setup greeter
+.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages bench lint clean setup greeter
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -42,8 +42,14 @@ build: ## the program for this machine
 greeter: ## the example image, for every kind of Pi
 	$(GO) run ./testdata/greeter/image -o build/greeter.tar
 
-cross: ## the program for every kind of Pi, and for a PC
-	GO='$(GO)' LDFLAGS='$(LDFLAGS)' cross/build.sh
+cross: ## the program for every kind of Pi, and for a PC, with checksums and bills of materials
+	GO='$(GO)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' cross/build.sh
+
+reproducible: ## shows that the same commit makes the same bytes, wherever it is built
+	GO='$(GO)' LDFLAGS='$(LDFLAGS)' cross/reproducible.sh
+
+vuln: ## looks for known holes in what the program is made of
+	GO='$(GO)' cross/vuln.sh
 
 packages: cross ## Debian packages for every kind of Pi, and for a PC
 	GO='$(GO)' VERSION='$(VERSION)' cross/package.sh

@@ -2,14 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"math"
-	"math/big"
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/piswarm/piswarm/agent/cli/amount"
 	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
@@ -81,10 +79,10 @@ func (o *specFlags) addResources() {
 		parse       func(string) (int64, error)
 		at          func(*cluster.Spec) *int64
 	}{
-		{"limit-cpu", "most `cores` that a task may use, for example 0.5", parseCPUs, func(s *cluster.Spec) *int64 { return &s.Resources.Limits.NanoCPUs }},
-		{"limit-memory", "most `memory` that a task may use, for example 64m", parseMemory, func(s *cluster.Spec) *int64 { return &s.Resources.Limits.MemoryBytes }},
-		{"reserve-cpu", "`cores` kept free for a task", parseCPUs, func(s *cluster.Spec) *int64 { return &s.Resources.Reservations.NanoCPUs }},
-		{"reserve-memory", "`memory` kept free for a task", parseMemory, func(s *cluster.Spec) *int64 { return &s.Resources.Reservations.MemoryBytes }},
+		{"limit-cpu", "most `cores` that a task may use, for example 0.5", amount.CPUs, func(s *cluster.Spec) *int64 { return &s.Resources.Limits.NanoCPUs }},
+		{"limit-memory", "most `memory` that a task may use, for example 64m", amount.Memory, func(s *cluster.Spec) *int64 { return &s.Resources.Limits.MemoryBytes }},
+		{"reserve-cpu", "`cores` kept free for a task", amount.CPUs, func(s *cluster.Spec) *int64 { return &s.Resources.Reservations.NanoCPUs }},
+		{"reserve-memory", "`memory` kept free for a task", amount.Memory, func(s *cluster.Spec) *int64 { return &s.Resources.Reservations.MemoryBytes }},
 	} {
 		if o.changes {
 			r.usage += "; 0 for none"
@@ -156,25 +154,4 @@ func (o *specFlags) addReplacement(cmd *cobra.Command, kind, what string, action
 		func(s *cluster.Spec) *cluster.Order { return &at(s).Order })
 	completeFlag(cmd, kind+"-failure-action", words...)
 	completeFlag(cmd, kind+"-order", string(cluster.StartFirst), string(cluster.StopFirst))
-}
-
-func parseMemory(s string) (int64, error) {
-	n, err := units.RAMInBytes(s)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("want an amount such as 64m or 1g")
-	}
-	return n, nil
-}
-
-// parseCPUs reads a number of cores. A fraction of it that is no whole billionth is refused rather than rounded.
-func parseCPUs(s string) (int64, error) {
-	cores, ok := new(big.Rat).SetString(s)
-	if !ok || cores.Sign() <= 0 || strings.ContainsAny(s, "/_") {
-		return 0, fmt.Errorf("want a number of cores such as 0.5 or 2")
-	}
-	nano := cores.Mul(cores, big.NewRat(1e9, 1))
-	if !nano.IsInt() || !nano.Num().IsInt64() || nano.Num().Int64() > math.MaxInt64/2 {
-		return 0, fmt.Errorf("want a number of cores such as 0.5 or 2, with at most nine decimals")
-	}
-	return nano.Num().Int64(), nil
 }

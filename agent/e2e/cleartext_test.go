@@ -45,7 +45,7 @@ func TestClearText(t *testing.T) {
 	s.piswarm("pi3", "node update --label-add mark="+marks["a label of a node"]+" pi1")
 	// What is meant to be read by anyone is heard.
 	s.on("laptop", greeter, "get", "1", "http://pi1:9000/"+control) // which the greeter does not have
-	time.Sleep(3 * time.Second) // for the state to be compared, too
+	time.Sleep(3 * time.Second)                                     // for the state to be compared, too
 
 	texts, carried := tape.texts(nodeAPIPort)
 	t.Logf("heard: %d conversations and packets, %.1f MB of the node API", len(texts), float64(carried)/1e6)

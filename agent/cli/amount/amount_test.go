@@ -1,4 +1,4 @@
-package cli
+package amount
 
 import (
 	"testing"
@@ -10,10 +10,10 @@ func FuzzAmounts(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if n, err := parseMemory(s); err == nil && n <= 0 {
+		if n, err := Memory(s); err == nil && n <= 0 {
 			t.Errorf("%q bytes of memory are %d", s, n)
 		}
-		if n, err := parseCPUs(s); err == nil && n <= 0 {
+		if n, err := CPUs(s); err == nil && n <= 0 {
 			t.Errorf("%q cores are %d billionths", s, n)
 		}
 	})

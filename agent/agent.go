@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -60,8 +61,9 @@ type Agent struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew when membership or session changes
 	member  *identity.Membership
-	found   bool     // the membership was made by init here: this node says what the cluster is
-	session *session // nil while there is none, or it is not up yet
+	found   bool       // the membership was made by init here: this node says what the cluster is
+	met     netip.Addr // the member that proved the token of the last join; mDNS may not reach there
+	session *session   // nil while there is none, or it is not up yet
 
 	changing sync.Mutex // a membership is read, changed and saved
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -44,6 +45,6 @@ func (a *Agent) clear(ctx context.Context) error {
 	if a.cfg.Token != "" {
 		a.log.Warn("the token is still in the configuration: the next start of the agent joins again", "file", a.opts.Paths.Config)
 	}
-	a.set(func() { a.member, a.found = nil, false })
+	a.set(func() { a.member, a.found, a.met = nil, false, netip.Addr{} })
 	return err
 }

@@ -235,6 +235,9 @@ func (a *Agent) find(ctx context.Context, secret trust.Secret, addresses []strin
 	var last error
 	for _, address := range candidates {
 		state, err := askSecret(ctx, address, id)
+		if err == nil {
+			a.set(func() { a.met = address.Addr() })
+		}
 		if err == nil || errors.Is(err, peers.ErrRemoved) {
 			return state, err
 		}

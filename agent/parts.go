@@ -98,6 +98,16 @@ func (d *disk) remember(members []cluster.Member) {
 	}
 }
 
+// add remembers one more, if it is one.
+func (d *disk) add(member netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	text := netip.AddrPortFrom(member, cluster.GossipPort).String()
+	if member.IsValid() && !slices.Contains(d.peers, text) {
+		d.peers = append([]string{text}, d.peers[:min(len(d.peers), maxRemembered-1)]...)
+	}
+}
+
 // addresses are those remembered.
 func (d *disk) addresses() []netip.AddrPort {
 	d.mu.Lock()

@@ -161,6 +161,9 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 		return nil, fmt.Errorf("state on disk: %w", err)
 	}
 	s.disk = &disk{file: file, peers: contents.Peers}
+	a.mu.Lock()
+	s.disk.add(a.met)
+	a.mu.Unlock()
 	if found {
 		err = s.put(cluster.SettingsKey, cluster.ClusterSettings{Name: m.Name, Pool: m.Pool})
 	}

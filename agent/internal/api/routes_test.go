@@ -192,7 +192,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 func isRefusedByTLS(err error) bool {
 	var alert tls.AlertError
 	var dropped *net.OpError
-	return errors.As(err, &alert) || errors.As(err, &dropped)
+	return errors.As(err, &alert) || errors.As(err, &dropped) || errors.Is(err, net.ErrClosed)
 }
 
 // TestMembersOnlyRead: of the images, members get what GET and HEAD give.

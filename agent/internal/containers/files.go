@@ -104,7 +104,8 @@ func inMemory(dir string) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("find out what %s is on: %w", dir, err)
 	}
-	if st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC {
+	// 32-bit ARM has the number with a sign.
+	if kind := uint32(st.Type); kind != unix.TMPFS_MAGIC && kind != unix.RAMFS_MAGIC {
 		return rejectf("secrets and configs are kept in memory alone, and %s is on a disk of this node: mount a tmpfs on /run", dir)
 	}
 	return nil

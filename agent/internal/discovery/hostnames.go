@@ -62,6 +62,7 @@ var everybody = &net.UDPAddr{IP: mdnsGroup[:], Port: mdnsPort}
 const (
 	probeTime   = time.Second      // to contradict a claim; RFC 6762, 8.1 has 750 ms
 	claimEvery  = time.Minute      // is asked for a name that somebody else has
+	claimSoon   = 4 * time.Second  // the first time: who led until now may not know yet that it does no more
 	settleTime  = time.Second      // between an announcement and its repetition (RFC 6762, 8.3)
 	answerEvery = time.Second      // a name is told to all (RFC 6762, 6)
 	listenAgain = 10 * time.Second // after an error
@@ -179,7 +180,7 @@ type claim struct {
 	phase    phase
 	due      time.Time // of the next step
 	answered time.Time // told to all
-	told     bool      // that somebody else has it
+	refused  int       // how often in a row somebody else had it
 }
 
 type phase int
@@ -195,7 +196,7 @@ const (
 type claims struct {
 	address netip.Addr
 	all     map[string]*claim
-	lost    func(name string) // is told once of a name that somebody else has
+	lost    func(name string) // is told once of a name that somebody else has, and keeps
 }
 
 // want makes the names those; it returns the goodbyes of the others and the questions about new ones.
@@ -251,7 +252,7 @@ func (c *claims) step(now time.Time) *dns.Msg {
 		}
 		switch one.phase {
 		case asking: // nobody contradicted
-			one.phase, one.due, one.answered = settling, now.Add(settleTime), now
+			one.phase, one.due, one.answered, one.refused = settling, now.Add(settleTime), now, 0
 		case settling:
 			one.phase, one.due, one.answered = held, time.Time{}, now
 		case foreign:
@@ -343,15 +344,22 @@ func (c *claims) knows(m *dns.Msg, name string) bool {
 // the same moment contradict each other: then it is the greater address that has it (RFC 6762, 8.2).
 func (c *claims) contradicted(rr dns.RR, now time.Time) {
 	a, ok := rr.(*dns.A)
-	if !ok || a.Hdr.Ttl == 0 {
+	if !ok {
 		return
 	}
 	name := strings.ToLower(a.Hdr.Name)
 	one := c.all[name]
-	if one == nil || one.phase == foreign {
+	switch {
+	case one == nil:
 		return
-	}
-	if a.A.Equal(c.address.AsSlice()) {
+	case a.Hdr.Ttl == 0: // a goodbye
+		if one.phase == foreign {
+			one.due = now
+		}
+		return
+	case one.phase == foreign:
+		return
+	case a.A.Equal(c.address.AsSlice()):
 		if one.phase == asking {
 			// Another program of this machine, Avahi for one, answers for it, and knows more of it: IPv6.
 			one.phase, one.due = foreign, now.Add(claimEvery)
@@ -364,10 +372,15 @@ func (c *claims) contradicted(rr dns.RR, now time.Time) {
 		}
 		return
 	}
-	if !one.told {
+	const enough = 2
+	if one.refused++; one.refused == enough {
 		c.lost(name)
 	}
-	*one = claim{phase: foreign, due: now.Add(claimEvery), told: true}
+	pause := claimEvery
+	if one.refused < enough {
+		pause = claimSoon
+	}
+	one.phase, one.due = foreign, now.Add(pause)
 }
 
 func (c *claims) record(name string, ttl uint32, flush bool) dns.RR {

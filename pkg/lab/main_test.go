@@ -69,7 +69,7 @@ func standInAgent() {
 func testOptions(t *testing.T, nodes int) Options {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+		t.Fatal("needs root")
 	}
 	binary, err := os.Executable()
 	if err != nil {

@@ -286,7 +286,7 @@ func TestTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf(4)
 		before := s.nodes[0].keys.Primary
-		s.at, s.crash = 6, func() { s.get("c").deaf = true } // all are reserved by then
+		s.at, s.crash = 5, func() { s.get("c").deaf = true } // all are reserved by then, and none has the secret
 		_, err := s.driver("a").Rotate(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "stays as it is") || !strings.Contains(err.Error(), "pi-c") {
 			t.Fatalf("got %v", err)

@@ -122,7 +122,7 @@ var bans = []struct {
 		func(_, to string) bool {
 			return is(to, "agent/internal") && !is(to, "agent/internal/trust") || is(to, "pkg/state", "pkg/scheduler", "pkg/loadbalance")
 		},
-		"what the command line can do, every client of the API can; only the form of a token is checked before it is sent",
+		"what the command line can do, every client of the API can; only a token is made and checked without one",
 	},
 }
 

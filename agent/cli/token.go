@@ -32,7 +32,7 @@ func newTokenCommand(a *app) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.AddCommand(newTokenRotateCommand(a))
+	cmd.AddCommand(newTokenRotateCommand(a), newTokenNewCommand(a))
 	return cmd
 }
 

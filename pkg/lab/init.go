@@ -71,6 +71,10 @@ func becomeHost(line io.Reader) error {
 		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
+		// A Pi's kernel has br_netfilter as a module, which nothing that runs here would load.
+		if err := bridgesDoNotFilter(); err != nil {
+			return err
+		}
 		if err := buildRoot(o); err != nil {
 			return err
 		}

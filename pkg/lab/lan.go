@@ -73,20 +73,26 @@ func newNetworkNamespace() (ns *os.File, err error) {
 		}
 		// Forwarding makes the router refuse what goes to the internet, which is an answer at once; otherwise it
 		// would swallow it.
-		err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
-		// A switch does not filter. Without the module there is nothing to switch off.
-		for _, name := range []string{"iptables", "ip6tables", "arptables"} {
-			e := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+name, []byte("0"), 0)
-			if !errors.Is(e, os.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
-		}
-		return err
+		return errors.Join(
+			os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0),
+			bridgesDoNotFilter()) // a switch does not
 	})
 	if err != nil && ns != nil {
 		ns.Close()
 	}
 	return ns, err
+}
+
+// bridgesDoNotFilter keeps what bridges of this network namespace switch from the packet filter, which sees it otherwise
+// where the kernel has br_netfilter. Where it has not, there is nothing to switch off.
+func bridgesDoNotFilter() error {
+	var errs []error
+	for _, name := range []string{"iptables", "ip6tables", "arptables"} {
+		if err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+name, []byte("0"), 0); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (l *lan) build() error {

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -23,11 +21,6 @@ type way struct {
 // port, straight to its address, and through a proxy of each kind on the node that is asked. It does so on kept
 // connections, on new ones, and with the classic tool.
 func measureIngress(ctx context.Context, s *shelf) (all []figure, err error) {
-	together, err := s.apart(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, together(context.WithoutCancel(ctx))) }()
 	if err := s.createResponder(ctx); err != nil {
 		return nil, err
 	}
@@ -97,7 +90,7 @@ func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all
 					return nil, err
 				}
 				r, err := l.measure(func(argv ...string) (string, error) {
-					return s.on(ctx, lab.LaptopName, append([]string{"taskset", "--cpu-list", strconv.Itoa(laptopProcessor)}, argv...)...)
+					return s.on(ctx, lab.LaptopName, argv...)
 				}, w.url)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", w.name, err)
@@ -118,6 +111,9 @@ func (s *shelf) comparePlace(ctx context.Context, node, place, task string) (all
 		for i, least := range []float64{1: 0.9, 2: 1.5, 3: 1.5} {
 			if i > 0 {
 				all = append(all, ratioFigure(title+"port, by "+ways[i].name, least, rates[0], rates[i]))
+			}
+			if i > 1 { // the bound of what a port can be
+				all = append(all, ratioFigure(title+"straight, by "+ways[i].name, 0, rates[1], rates[i]))
 			}
 		}
 	}

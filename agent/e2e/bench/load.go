@@ -22,10 +22,12 @@ var (
 	wrkRate, wrkRequests = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`), regexp.MustCompile(`([0-9]+) requests in `)
 	abRate, abRequests   = regexp.MustCompile(`Requests per second:\s+([0-9.]+)`), regexp.MustCompile(`Complete requests:\s+([0-9]+)`)
 
-	keepAlive = load{"requests with keep-alive", []string{"wrk", "-t1", "-c8", "-d2s"}, 5, wrkRate, wrkRequests}
-	newEach   = load{"new connections", []string{"wrk", "-t1", "-c8", "-d2s", "-H", "Connection: close"}, 5, wrkRate, wrkRequests}
+	// Two threads and enough connections keep two processors busy; with fewer, what is measured is how soon an idle
+	// one wakes up.
+	keepAlive = load{"requests with keep-alive", []string{"wrk", "-t2", "-c32", "-d2s"}, 7, wrkRate, wrkRequests}
+	newEach   = load{"new connections", []string{"wrk", "-t2", "-c32", "-d2s", "-H", "Connection: close"}, 9, wrkRate, wrkRequests}
 	// A thousand requests are over before a machine that does something else for a moment is fair again.
-	classic = load{"ab -c 10 -n 1000", []string{"ab", "-q", "-c", "10", "-n", "1000"}, 15, abRate, abRequests}
+	classic = load{"ab -c 10 -n 1000", []string{"ab", "-q", "-c", "10", "-n", "1000"}, 25, abRate, abRequests}
 )
 
 // troubles find what went wrong in what the programs say.
@@ -96,9 +98,12 @@ func rateFigure(name string, goes []outcome) figure {
 	return f
 }
 
-// ratioFigure compares two medians, and shows each round's ratio as a sample.
+// ratioFigure compares two medians, and shows each round's ratio as a sample. With least 0 it only informs.
 func ratioFigure(name string, least float64, a, b figure) figure {
-	f := figure{Name: name, Unit: "×", Value: a.Value / b.Value, Target: &least, AtLeast: true}
+	f := figure{Name: name, Unit: "×", Value: a.Value / b.Value, AtLeast: true}
+	if least > 0 {
+		f.Target = &least
+	}
 	for i := range a.Samples {
 		f.Samples = append(f.Samples, a.Samples[i]/b.Samples[i])
 	}

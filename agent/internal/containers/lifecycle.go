@@ -148,7 +148,7 @@ func (r *Runtime) stop(ctx context.Context, id, signalName string, grace time.Du
 	}
 	sig, err := signal.ParseSignal(signalName)
 	if err != nil {
-		return err
+		return rejection{err}
 	}
 	ended, err := r.end(ctx, task, sig, grace)
 	if err != nil || ended {
@@ -274,4 +274,33 @@ func (r *Runtime) discard(ctx context.Context, id string) error {
 		return err
 	}
 	return os.RemoveAll(r.filesPath(id))
+}
+
+// Signal sends a signal to a container's own program and waits for nothing. It is SIGKILL, KILL or 9; that the container
+// does not run is an error.
+func (r *Runtime) Signal(ctx context.Context, id, name string) error {
+	if err := r.signal(ctx, id, name); err != nil {
+		return fmt.Errorf("signal container %s: %w", id, err)
+	}
+	return nil
+}
+
+func (r *Runtime) signal(ctx context.Context, id, name string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	sig, err := signal.ParseSignal(name)
+	if err != nil {
+		return rejection{err}
+	}
+	ctx, cancel, err := r.begin(ctx, quickLimit)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	_, err = r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(sig)})
+	if err = errgrpc.ToNative(err); errdefs.IsNotFound(err) {
+		return rejectf("it does not run")
+	}
+	return r.explain(ctx, err)
 }

@@ -40,14 +40,14 @@ func (r *Runtime) trimLogs(ctx context.Context) error {
 	defer writes.Close()
 	stop := context.AfterFunc(ctx, func() { writes.Close() })
 	defer stop()
-	if _, err := unix.InotifyAddWatch(fd, r.cfg.LogDir, unix.IN_MODIFY); err != nil {
+	// Whoever follows a log has to hear of its end too.
+	if _, err := unix.InotifyAddWatch(fd, r.cfg.LogDir, unix.IN_MODIFY|unix.IN_DELETE); err != nil {
 		return err
 	}
-	sizes := map[string]int64{}
 	buf := make([]byte, 4096)
 	for {
 		// The kernel joins a write to the one before it that nobody has read yet, so a flood fills no queue.
-		pause := r.trimPause(sizes)
+		pause := r.trimPause()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -62,59 +62,54 @@ func (r *Runtime) trimLogs(ctx context.Context) error {
 	}
 }
 
-// trimPause trims all logs and says how long to wait before doing so again: until the fastest writer can have
-// added half of what is kept.
-func (r *Runtime) trimPause(sizes map[string]int64) time.Duration {
-	grown := int64(0)
-	seen := map[string]bool{}
+// trimPause trims all logs, notes when they grew, and says how long to wait before doing so again: until the fastest
+// writer can have added half of what is kept.
+func (r *Runtime) trimPause() time.Duration {
 	entries, err := os.ReadDir(r.cfg.LogDir)
 	if err != nil {
 		r.cfg.Log.Warn("logs cannot be listed", "dir", r.cfg.LogDir, "error", err)
 	}
+	grown := int64(0)
+	seen := make(map[string]bool, len(entries))
 	for _, e := range entries {
-		name := e.Name()
-		if !strings.HasSuffix(name, ".log") {
+		id, isLog := strings.CutSuffix(e.Name(), ".log")
+		if !isLog {
 			continue
 		}
-		size, err := trimLog(filepath.Join(r.cfg.LogDir, name), r.cfg.LogBytes)
+		st, err := trimLog(filepath.Join(r.cfg.LogDir, e.Name()), r.cfg.LogBytes)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
-				r.cfg.Log.Warn("log cannot be trimmed", "log", name, "error", err)
+				r.cfg.Log.Warn("log cannot be trimmed", "log", e.Name(), "error", err)
 			}
 			continue
 		}
-		grown = max(grown, size-sizes[name])
-		sizes[name], seen[name] = size, true
+		seen[id] = true
+		grown = max(grown, r.growth.note(id, st, r.cfg.LogBytes))
 	}
-	for name := range sizes {
-		if !seen[name] {
-			delete(sizes, name)
-		}
-	}
+	r.growth.keep(seen)
 	if grown > r.cfg.LogBytes/8 {
 		return fastestTrim
 	}
 	return slowestTrim
 }
 
-// trimLog punches a hole over all but the last keep bytes of a log, and returns the log's size. The writer has
+// trimLog punches a hole over all but the last keep bytes of a log, and returns what the log was. The writer has
 // the file open and appends: cutting or replacing the file would race with it, a hole does not, and the offset of
 // each byte stays what it was for those who read.
-func trimLog(path string, keep int64) (int64, error) {
-	var st unix.Stat_t
+func trimLog(path string, keep int64) (st unix.Stat_t, err error) {
 	if err := unix.Lstat(path, &st); err != nil {
-		return 0, err
+		return st, err
 	}
 	// Holes begin and end at pages, or the page would stay and only be zeroed.
 	end := (st.Size - keep) / int64(os.Getpagesize()) * int64(os.Getpagesize())
 	// st.Blocks are of 512 bytes. A log that is cut short already costs this one question.
 	if end <= 0 || st.Blocks*512 <= keep+int64(os.Getpagesize()) {
-		return st.Size, nil
+		return st, nil
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
-		return 0, err
+		return st, err
 	}
 	defer f.Close()
-	return st.Size, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, end)
+	return st, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, end)
 }

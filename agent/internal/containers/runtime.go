@@ -66,6 +66,7 @@ type Runtime struct {
 	conn   *grpc.ClientConn
 	groups groups
 	pulls  pulls
+	growth growth // of the logs
 
 	// loading is held by the one import that may run: containerd's importer names its unfinished parts after
 	// the files of the archive, so two imports would mix theirs.
@@ -75,6 +76,7 @@ type Runtime struct {
 	snapshotter string           // "" until containerd was asked
 	root        string           // likewise: of its content store
 	sizes       map[string]int64 // of images, by digest
+	commands    map[string]bool  // that run, by container and name
 }
 
 const (
@@ -126,7 +128,8 @@ func Open(_ context.Context, cfg Config) (*Runtime, error) {
 		groups:  newGroups(),
 		pulls:   newPulls(),
 		loading: make(chan struct{}, 1),
-		sizes:   map[string]int64{},
+		growth:  newGrowth(),
+		sizes:   map[string]int64{}, commands: map[string]bool{},
 	}, nil
 }
 

@@ -64,6 +64,7 @@ type Task struct {
 	Service string        `json:"service"`
 	Slot    int           `json:"slot"`
 	Node    string        `json:"node"` // name
+	NodeID  string        `json:"nodeId,omitempty"`
 	Image   string        `json:"image"`
 	Desired cluster.State `json:"desired"` // running, stopping, complete (of a job) or shutdown
 	State   cluster.State `json:"state"`
@@ -210,8 +211,20 @@ type Version struct {
 // Event tells that something changed; the receiver asks again for what it shows. Events may be merged, never
 // lost: after a change, an event follows.
 type Event struct {
-	Kind string `json:"kind"` // service, node, plan, report, or members
-	Name string `json:"name"` // of the service or node; empty for several
+	// Kind is what changed: service, task, node, secret or config, with the fields below; or, without an Action and only
+	// for who shows what is not told here, a service, node, plan, report, or the members.
+	Kind string `json:"kind"`
+	// Action is what became of it. Of a service: created, updated, scaled, removed, or how far an update is
+	// (updating, completed, paused, …). Of a task: its state, or removed. Of a node: its state, its availability, added,
+	// leader, labels or removed. Of a secret and a config: created or removed.
+	Action  string `json:"action,omitempty"`
+	Name    string `json:"name"` // of the service, task or node; empty for several
+	ID      string `json:"id,omitempty"`
+	Service string `json:"service,omitempty"` // of a task
+	Node    string `json:"node,omitempty"`    // name, of a task's
+	Text    string `json:"text,omitempty"`    // one line for people: why
+	// Time is when the agent that is asked learned of it, by its clock.
+	Time time.Time `json:"time,omitzero"`
 }
 
 // Problem is the body of every answer with a status of 400 or more.

@@ -208,6 +208,7 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 	s.loops(filter)
 	s.api = &api.Member{
 		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images,
+		Tasks: tasks{s}, Peer: s.peers.Patient,
 		Token: func() string { return a.membership().Keys.Primary.Token() }, Rotate: s.rotate,
 		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
@@ -275,6 +276,12 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error { return s.worker.Run(ctx) })
 	group.Go(func() error { return ignoreEnd(ctx, s.agent.runtime.TrimLogs(ctx)) })
 	group.Go(func() error { return s.settle(ctx) })
+	group.Go(func() error {
+		if err := s.agent.runtime.EndCommands(ctx); err != nil { // they end with their containers at the latest
+			s.log.Debug("commands in containers may be left", "error", err)
+		}
+		return nil
+	})
 	// What needs to know the cluster's wishes waits for them; a restarted agent leaves everything as it is till then.
 	group.Go(func() error { return s.after(ctx, s.settled, s.place.run) })
 	group.Go(func() error { return s.after(ctx, s.settled, s.leader.Run) })

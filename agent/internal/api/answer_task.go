@@ -38,7 +38,7 @@ func tasks(v view.View, only string, history bool) []client.Task {
 		}
 		for _, t := range report.Tasks {
 			if !planned[t.ID] && (only == "" || only == t.Service) {
-				all = append(all, reported(byID[t.ServiceID], t, names[id], cluster.Stopping))
+				all = append(all, reported(byID[t.ServiceID], t, id, names[id], cluster.Stopping))
 			}
 		}
 	}
@@ -52,7 +52,7 @@ func tasks(v view.View, only string, history bool) []client.Task {
 			// That of a service which was removed is nobody's.
 			s, ok := byID[t.ServiceID]
 			if ok && (only == "" || only == t.Service) && !told[life{t.ID, seconds(t.Since)}] {
-				past = append(past, reported(s, t, names[id], client.Shutdown))
+				past = append(past, reported(s, t, id, names[id], client.Shutdown))
 			}
 		}
 	}
@@ -83,16 +83,16 @@ func sameName(a, b client.Task) int {
 }
 
 // reported is a task as its node tells of it.
-func reported(s cluster.Service, t cluster.TaskStatus, node string, desired cluster.State) client.Task {
+func reported(s cluster.Service, t cluster.TaskStatus, id, node string, desired cluster.State) client.Task {
 	return client.Task{
-		ID: t.ID, Service: t.Service, Slot: t.Slot, Node: node, Image: image(s, t.SpecVersion), SpecVersion: t.SpecVersion,
+		ID: t.ID, Service: t.Service, Slot: t.Slot, Node: node, NodeID: id, Image: image(s, t.SpecVersion), SpecVersion: t.SpecVersion,
 		Desired: desired, State: t.State, Address: t.Address, Since: seconds(t.Since), Error: t.Error,
 	}
 }
 
 func plannedTask(v view.View, s cluster.Service, t cluster.Task, node string) client.Task {
 	out := client.Task{
-		ID: t.ID, Service: s.Spec.Name, Slot: t.Slot, Node: node, Image: image(s, t.SpecVersion), SpecVersion: t.SpecVersion,
+		ID: t.ID, Service: s.Spec.Name, Slot: t.Slot, Node: node, NodeID: t.Node, Image: image(s, t.SpecVersion), SpecVersion: t.SpecVersion,
 		Desired: cluster.Running, State: cluster.Pending, Since: s.UpdatedAt, Error: t.Reason,
 	}
 	status, ok := v.Status(t.Node, t.ID)

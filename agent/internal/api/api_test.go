@@ -95,7 +95,7 @@ func put(t *testing.T, s *state.Store, key string, value any) {
 func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Member {
 	reader := view.NewReader(store, func() []cluster.Member { return members }, slog.New(slog.DiscardHandler))
 	return &Member{
-		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Token: func() string { return "PSWM-1-x-y" },
+		Store: store, View: reader.View, Members: n.hub.Subscribe, Images: n, Tasks: newFakeTasks(), Peer: func(string) *http.Client { return http.DefaultClient }, Token: func() string { return "PSWM-1-x-y" },
 		Waiting: func() []client.NodeStatus {
 			return []client.NodeStatus{{ID: "aaaa2222", Name: "pi2"}, {ID: "bbbb3333", Name: "twin"}, {ID: "cccc5555", Name: "pi1", State: cluster.Waiting}}
 		},
@@ -279,7 +279,7 @@ func TestGolden(t *testing.T) {
 			`"services":[{"id":"s2","name":"everywhere","mode":"global","image":"","replicas":{"running":0,"desired":0},"ports":[],"update":{"state":"completed"}},` +
 			`{"id":"s1","name":"greeters","mode":"replicated","image":"greeter:1","replicas":{"running":1,"desired":2},"ports":[{"published":9000,"target":5000,"protocol":"tcp","mode":"ingress"}],"update":{"state":"completed"}},` +
 			`{"id":"s3","name":"job","mode":"replicated-job","image":"","replicas":{"running":0,"desired":3,"total":3},"ports":[],"update":{"state":"completed"}}]}`,
-		"/v1/tasks": `[{"id":"t1","service":"greeters","slot":1,"node":"pi1","image":"greeter:1","desired":"running","state":"running","address":"10.77.3.2","since":"2026-01-02T03:04:05Z","error":""},` +
+		"/v1/tasks": `[{"id":"t1","service":"greeters","slot":1,"node":"pi1","nodeId":"aaaa1111","image":"greeter:1","desired":"running","state":"running","address":"10.77.3.2","since":"2026-01-02T03:04:05Z","error":""},` +
 			`{"id":"t2","service":"greeters","slot":2,"node":"","image":"greeter:1","desired":"running","state":"pending","address":"","since":"2026-01-02T03:04:05Z","error":"no node has room"}]`,
 		"/v1/images": `[]`,
 	} {

@@ -26,8 +26,8 @@ type route struct {
 	handler         http.Handler
 }
 
-// routes is the whole API, and who may call what. Members get what they need of one another and nothing of what people
-// do: a member that has gone bad hands over records, which are checked one by one, and commands nobody.
+// routes is the whole API, and who may call what. Members get what they need of one another: they hand over records, which
+// are checked one by one, and reach the tasks of this node for the people who asked them to.
 func (s *Server) routes(o Offer) []route {
 	return []route{
 		{"GET", "/v1/version", people, s.handle(func(*http.Request) (any, error) { return s.node.Version(), nil })},
@@ -46,6 +46,13 @@ func (s *Server) routes(o Offer) []route {
 		{"POST", "/v1/services/{name}/scale", people, s.member(scaleService)},
 		{"POST", "/v1/services/{name}/rollback", people, s.member(rollbackService)},
 		{"GET", "/v1/tasks", people, s.member(listTasks)},
+		{"GET", "/v1/tasks/{task}", people, s.member(getTask)},
+		{"POST", "/v1/tasks/{task}/stop", people, s.member(anywhere("stop", stopTime, readStop, stopTask))},
+		{"POST", "/v1/tasks/{task}/kill", people, s.member(anywhere("kill", reachTime[client.TaskKill], read[client.TaskKill], killTask))},
+		{"GET", "/v1/tasks/{task}/stats", people, s.member(anywhere("stats", reachTime[struct{}], nothing, taskStats))},
+		{"POST", "/v1/tasks/{task}/exec", people, http.HandlerFunc(s.exec)},
+		{"GET", "/v1/logs", people, http.HandlerFunc(s.logs)},
+		{"GET", "/v1/stats", people, s.member(stats)},
 		{"GET", "/v1/nodes", people, s.member(func(m *Member, _ *http.Request) (any, error) { return nodes(m.View()), nil })},
 		{"GET", "/v1/waiting", people, s.member(func(m *Member, _ *http.Request) (any, error) { return waiting(m), nil })},
 		{"GET", "/v1/nodes/{name}", people, s.member(getNode)},
@@ -69,6 +76,12 @@ func (s *Server) routes(o Offer) []route {
 		{"POST", RotationPath, members, s.peer(o, s.rotation(o))},
 		{"GET", SecretPath, members, s.peer(o, secret(o))},
 		{"GET", AgePath, members, s.peer(o, age(o))},
+		{"POST", TasksPath + "{task}/stop", members, s.asked(o, ofThisNode(readStop, stopTask))},
+		{"POST", TasksPath + "{task}/kill", members, s.asked(o, ofThisNode(read[client.TaskKill], killTask))},
+		{"GET", TasksPath + "{task}/stats", members, s.asked(o, ofThisNode(nothing, taskStats))},
+		{"POST", TasksPath + "{task}/exec", members, s.peer(o, s.execPeer)},
+		{"POST", LogsPath, members, s.peer(o, s.nodeLogs)},
+		{"GET", StatsPath, members, s.asked(o, func(m *Member, _ *http.Request) (any, error) { return nodeStats(m), nil })},
 		{"GET", "/v2/", members, s.peer(o, func(_ string, w http.ResponseWriter, r *http.Request) { o.Images.ServeHTTP(w, r) })}, // and HEAD
 	}
 }
@@ -105,6 +118,12 @@ func refusal(who callers, r *http.Request) error {
 
 // peerHandler answers one route to the member that has proved to be node from.
 type peerHandler func(from string, w http.ResponseWriter, r *http.Request)
+
+// asked answers a member with what a handler gives.
+func (s *Server) asked(o Offer, h memberHandler) http.Handler {
+	answer := s.member(h)
+	return s.peer(o, func(_ string, w http.ResponseWriter, r *http.Request) { answer.ServeHTTP(w, r) })
+}
 
 // peer lets members in by what their connection has proved, also if the listener before it were told to take anyone, and
 // if they are members still: a connection may be older than what was said of its other end.

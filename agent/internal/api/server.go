@@ -39,7 +39,10 @@ type Member struct {
 	// Members makes a channel that is signalled after changes of the membership, until cancel.
 	Members func() (changed <-chan struct{}, cancel func())
 	Images  Images
-	Token   func() string
+	Tasks   Tasks // of this node
+	// Peer returns the client for calls of another member's node API.
+	Peer  func(node string) *http.Client
+	Token func() string
 	// Rotate moves the cluster to a new secret.
 	Rotate func(ctx context.Context, tell func(string)) (client.Rotation, error)
 	// Waiting are the nodes of the LAN that say that they are in no cluster.

@@ -34,11 +34,17 @@ type Peers struct {
 	cfg Config
 
 	mu      sync.Mutex
-	clients map[string]*http.Client
+	clients map[use]*http.Client
+}
+
+// use is what a client is for.
+type use struct {
+	node    string
+	patient bool
 }
 
 // New returns a caller of other members.
-func New(cfg Config) *Peers { return &Peers{cfg: cfg, clients: map[string]*http.Client{}} }
+func New(cfg Config) *Peers { return &Peers{cfg: cfg, clients: map[use]*http.Client{}} }
 
 // Bounds of a connection. A Pi Zero needs some tens of milliseconds for a handshake, a bad Wi-Fi seconds.
 const (
@@ -50,11 +56,20 @@ const (
 
 // Client returns the client for calls to that node. It dials the member's present address whatever host the
 // URL names.
-func (p *Peers) Client(node string) *http.Client {
+func (p *Peers) Client(node string) *http.Client { return p.client(use{node, false}) }
+
+// Patient returns a client for calls whose answers may take their time to begin: the caller bounds them.
+func (p *Peers) Patient(node string) *http.Client { return p.client(use{node, true}) }
+
+func (p *Peers) client(u use) *http.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.clients[node]; c != nil {
+	if c := p.clients[u]; c != nil {
 		return c
+	}
+	node, wait := u.node, answerTime
+	if u.patient {
+		wait = 0 // none
 	}
 	dialer := net.Dialer{Timeout: dialTime, KeepAlive: 15 * time.Second}
 	c := &http.Client{Transport: &http.Transport{
@@ -67,12 +82,12 @@ func (p *Peers) Client(node string) *http.Client {
 		},
 		TLSClientConfig:       p.cfg.TLS(node),
 		TLSHandshakeTimeout:   handshakeTime,
-		ResponseHeaderTimeout: answerTime,
+		ResponseHeaderTimeout: wait,
 		IdleConnTimeout:       idleTime,
 		MaxIdleConnsPerHost:   2,
 		DisableCompression:    true,
 	}}
-	p.clients[node] = c
+	p.clients[u] = c
 	return c
 }
 

@@ -55,6 +55,25 @@ func card(ctx context.Context, m Machine) Finding {
 	return fine("no errors in the kernel's log")
 }
 
+// swap looks for swap space on the card: it wears the card out, and what was in memory alone, secrets for instance, can be
+// read on the card for years.
+func swap(_ context.Context, m Machine) Finding {
+	text, _ := m.read("proc/swaps") // which is missing where the kernel cannot swap
+	found := "there is none"
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] == "Filename" {
+			continue
+		}
+		if !strings.HasPrefix(fields[0], "/dev/zram") {
+			return trouble("memory is swapped to the disk", "swapoff "+fields[0]+", and see that it stays off (dphys-swapfile, /etc/fstab); zram is kind to the card").
+				noted("%s, a %s", fields[0], fields[1])
+		}
+		found = "in memory, by zram"
+	}
+	return fine("%s", found)
+}
+
 func lines(n int) string {
 	if n == 1 {
 		return "1 line in the kernel's log"

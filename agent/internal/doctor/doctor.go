@@ -61,6 +61,7 @@ var checks = []check{
 	{"SD card", false, card},
 	{"disk space", true, diskSpace},
 	{"memory", true, freeMemory},
+	{"swap", false, swap},
 	{"clock", true, clock},
 }
 

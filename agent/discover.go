@@ -87,7 +87,8 @@ func (s *session) discover(ctx context.Context) error {
 		s.join(address)
 	}
 	alone := func() bool { return len(others{s}.Ready()) == 0 }
-	nodes, twins := newProposals(proposalsAtOnce, s.knock), newProposals(1, s.meet)
+	pods := func() netip.Prefix { return s.place.get().Pool.Prefix() }
+	nodes, twins := newProposals(proposalsAtOnce, pods, s.knock), newProposals(1, pods, s.meet)
 	defer nodes.work.Wait()
 	defer twins.work.Wait()
 	discovery.Watch(ctx, s.lan.Interface, alone, s.log, func(f discovery.Found) {

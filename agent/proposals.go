@@ -19,6 +19,7 @@ const (
 // proposals follows the addresses that mDNS proposes.
 type proposals struct {
 	follow func(context.Context, netip.Addr)
+	pods   func() netip.Prefix // where containers are, and no node
 	atOnce int
 	work   sync.WaitGroup
 
@@ -28,14 +29,17 @@ type proposals struct {
 	running int
 }
 
-func newProposals(atOnce int, follow func(context.Context, netip.Addr)) *proposals {
-	return &proposals{follow: follow, atOnce: atOnce, waiting: map[netip.Addr]bool{}, last: map[netip.Addr]time.Time{}}
+func newProposals(atOnce int, pods func() netip.Prefix, follow func(context.Context, netip.Addr)) *proposals {
+	return &proposals{follow: follow, pods: pods, atOnce: atOnce, waiting: map[netip.Addr]bool{}, last: map[netip.Addr]time.Time{}}
 }
 
 // add takes up an address, unless it was followed a moment ago. It does not wait.
 func (p *proposals) add(ctx context.Context, address netip.Addr) {
 	if !address.IsGlobalUnicast() && !address.IsLinkLocalUnicast() {
 		return // nobody's, or everybody's
+	}
+	if p.pods().Contains(address) {
+		return // a forger could have a node talk to a container in the name of another one
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

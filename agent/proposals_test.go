@@ -13,7 +13,7 @@ func TestProposals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tried, most, now := map[netip.Addr]int{}, 0, 0
 		step := make(chan func(), 1)
-		p := newProposals(4, func(_ context.Context, a netip.Addr) {
+		p := newProposals(4, func() netip.Prefix { return netip.MustParsePrefix("10.77.0.0/16") }, func(_ context.Context, a netip.Addr) {
 			step <- func() {
 				tried[a]++
 				now++
@@ -33,7 +33,7 @@ func TestProposals(t *testing.T) {
 				}
 			}
 		}()
-		for _, text := range []string{"0.0.0.0", "127.0.0.1", "224.0.0.251", "255.255.255.255", "::"} {
+		for _, text := range []string{"0.0.0.0", "127.0.0.1", "224.0.0.251", "255.255.255.255", "::", "10.77.3.2"} {
 			p.add(ctx, netip.MustParseAddr(text))
 		}
 		synctest.Wait()

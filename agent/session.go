@@ -210,7 +210,7 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images,
 		Tasks: tasks{s}, Peer: s.peers.Patient,
 		Token: func() string { return a.membership().Keys.Primary.Token() }, Rotate: s.rotate,
-		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal,
+		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal, Open: s.vault.open,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err

@@ -29,6 +29,11 @@ func (c *Client) RemoveSecret(ctx context.Context, name string) (Written, error)
 	return remove(ctx, c, "/v1/secrets", name)
 }
 
+// SameSecret is an error unless a secret has those labels and that value already.
+func (c *Client) SameSecret(ctx context.Context, in FileCreate) (Written, error) {
+	return c.same(ctx, "/v1/secrets", in)
+}
+
 // Configs lists the configs of the cluster, without their data.
 func (c *Client) Configs(ctx context.Context) ([]File, error) {
 	var out []File
@@ -51,6 +56,22 @@ func (c *Client) CreateConfig(ctx context.Context, in FileCreate) (Written, erro
 // RemoveConfig removes a config that no service uses.
 func (c *Client) RemoveConfig(ctx context.Context, name string) (Written, error) {
 	return remove(ctx, c, "/v1/configs", name)
+}
+
+// SameConfig is an error unless a config has those labels and that data already.
+func (c *Client) SameConfig(ctx context.Context, in FileCreate) (Written, error) {
+	return c.same(ctx, "/v1/configs", in)
+}
+
+// same puts a secret or a config where none may be changed: what is there already is well, all else is refused.
+func (c *Client) same(ctx context.Context, collection string, in FileCreate) (Written, error) {
+	var out Written
+	path, err := pathOf(collection, in.Name)
+	if err != nil {
+		return out, err
+	}
+	err = c.call(ctx, readTimeout, http.MethodPut, path, in, &out)
+	return out, err
 }
 
 func get[T any](ctx context.Context, c *Client, collection, name string) (T, error) {

@@ -23,6 +23,14 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	return out, err
 }
 
+// ResolveImage finds out what a reference means now. A registry may be asked.
+func (c *Client) ResolveImage(ctx context.Context, name string) (ImageResolved, error) {
+	var out ImageResolved
+	path := "/v1/images/resolve?" + url.Values{"name": {name}}.Encode()
+	err := c.call(ctx, writeTimeout, http.MethodGet, path, nil, &out)
+	return out, err
+}
+
 // RemoveImage removes an image from the node that is asked.
 func (c *Client) RemoveImage(ctx context.Context, name string) (Written, error) {
 	var out Written

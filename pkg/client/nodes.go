@@ -12,6 +12,13 @@ func (c *Client) Nodes(ctx context.Context) ([]NodeStatus, error) {
 	return out, err
 }
 
+// NodeDetails returns all that is known of each node.
+func (c *Client) NodeDetails(ctx context.Context) ([]Node, error) {
+	var out []Node
+	err := c.call(ctx, readTimeout, http.MethodGet, "/v1/nodes?detail=true", nil, &out)
+	return out, err
+}
+
 // Waiting lists the nodes of the agent's LAN that say that they are in no cluster. Anyone on the LAN can say so: they are
 // for people to see, and are admitted by other means.
 func (c *Client) Waiting(ctx context.Context) ([]NodeStatus, error) {

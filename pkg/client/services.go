@@ -15,6 +15,13 @@ func (c *Client) Services(ctx context.Context) ([]ServiceStatus, error) {
 	return out, err
 }
 
+// ServiceDetails returns all that is known of each service.
+func (c *Client) ServiceDetails(ctx context.Context) ([]Service, error) {
+	var out []Service
+	err := c.call(ctx, readTimeout, http.MethodGet, "/v1/services?detail=true", nil, &out)
+	return out, err
+}
+
 // Service returns all that is known of a service.
 func (c *Client) Service(ctx context.Context, name string) (Service, error) {
 	var out Service
@@ -57,12 +64,21 @@ func (c *Client) UpdateService(ctx context.Context, name string, update ServiceU
 
 // RollbackService gives a service back the spec that it had before its last update. It returns when the wish is written.
 func (c *Client) RollbackService(ctx context.Context, name string) (Written, error) {
+	return c.rollback(ctx, name, "")
+}
+
+// RollbackServiceFrom is RollbackService of a service whose record is still of that version.
+func (c *Client) RollbackServiceFrom(ctx context.Context, name, version string) (Written, error) {
+	return c.rollback(ctx, name, "?"+url.Values{"version": {version}}.Encode())
+}
+
+func (c *Client) rollback(ctx context.Context, name, query string) (Written, error) {
 	var out Written
 	path, err := pathOf("/v1/services", name)
 	if err != nil {
 		return out, err
 	}
-	err = c.call(ctx, writeTimeout, http.MethodPost, path+"/rollback", nil, &out)
+	err = c.call(ctx, writeTimeout, http.MethodPost, path+"/rollback"+query, nil, &out)
 	return out, err
 }
 

@@ -99,6 +99,8 @@ type Node struct {
 	Labels      map[string]string   `json:"labels"`
 	Description cluster.Description `json:"description"`
 	Images      []cluster.Image     `json:"images"`
+	// Version is that of the node's settings, for NodeUpdate.
+	Version string `json:"version"`
 }
 
 // NodeUpdate is the body of PATCH /v1/nodes/{name}. What is nil or empty stays as it is.
@@ -107,6 +109,8 @@ type NodeUpdate struct {
 	Role         cluster.Role         `json:"role,omitempty"`
 	LabelsAdd    map[string]string    `json:"labelsAdd,omitempty"`
 	LabelsRemove []string             `json:"labelsRemove,omitempty"`
+	// Version, if given, is what GET /v1/nodes/{name} answered with. If the settings were changed since, nothing is written.
+	Version string `json:"version,omitempty"`
 }
 
 // Scale is the body of POST /v1/services/{name}/scale.
@@ -129,6 +133,13 @@ type Image struct {
 	Digest    string   `json:"digest"`
 	SizeBytes int64    `json:"sizeBytes"`
 	Nodes     []string `json:"nodes"` // names of those that hold it
+}
+
+// ImageResolved is the answer of GET /v1/images/resolve: what a reference means, here, on other nodes or at its registry.
+type ImageResolved struct {
+	Name      string             `json:"name"` // normalised
+	Digest    string             `json:"digest"`
+	Platforms []cluster.Platform `json:"platforms"` // none: not known
 }
 
 // ImagePull is the body of POST /v1/images/pull.
@@ -166,6 +177,18 @@ type FileCreate struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Data   []byte            `json:"data"`
+}
+
+// Network is one line of a list of networks.
+type Network struct {
+	cluster.Network
+	Services []string `json:"services"` // names of those that belong to it
+}
+
+// NetworkCreate is the body of POST /v1/networks.
+type NetworkCreate struct {
+	Name   string            `json:"name"`
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Init is the body of POST /v1/init.

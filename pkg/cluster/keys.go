@@ -10,6 +10,7 @@ const (
 	KindCluster = "cluster" // cluster/settings, written by init
 	KindSecret  = "secret"  // secret/<name>, written by any node for the user
 	KindConfig  = "config"  // config/<name>, written by any node for the user
+	KindNetwork = "network" // network/<name>, written by any node for the user
 	KindRemoved = "removed" // removed/<id>, written by any node for the user
 	KindReport  = "report"  // report/<id>, written by that node alone, never on disk
 )
@@ -28,6 +29,9 @@ func SecretKey(name string) string { return KindSecret + "/" + name }
 
 // ConfigKey is the key of the config of that name.
 func ConfigKey(name string) string { return KindConfig + "/" + name }
+
+// NetworkKey is the key of the network of that name.
+func NetworkKey(name string) string { return KindNetwork + "/" + name }
 
 // ReportKey is the key of a node's report.
 func ReportKey(id string) string { return KindReport + "/" + id }

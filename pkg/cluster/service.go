@@ -61,6 +61,8 @@ type Service struct {
 	// CreatedAt and UpdatedAt are for people; nothing is decided by them.
 	CreatedAt time.Time `json:"createdAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	// ChangedAt is when the present Generation began: UpdatedAt, unless it was scaled since. For people, too.
+	ChangedAt time.Time `json:"changedAt,omitzero"`
 }
 
 // Spec is a service as the user describes it.
@@ -75,6 +77,8 @@ type Spec struct {
 	Resources     Resources `json:"resources"`
 	Placement     Placement `json:"placement"`
 	Ports         []Port    `json:"ports,omitempty"`
+	// Networks are those that it belongs to, which gives it further names there.
+	Networks []NetworkRef `json:"networks,omitempty"`
 	// OnPartition says what nodes do that are cut off from most of the others.
 	OnPartition OnPartition   `json:"onPartition,omitempty"`
 	Restart     RestartPolicy `json:"restart,omitzero"`

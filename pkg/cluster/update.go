@@ -183,7 +183,8 @@ func (s Service) turn(spec Spec, version uint64, failed bool, now time.Time) Ser
 			past = append(past, r)
 		}
 	}
-	s.Spec, s.SpecVersion, s.Past, s.RollingBack, s.UpdatedAt = spec, version, past, false, now
+	s.Spec, s.SpecVersion, s.Past, s.RollingBack = spec, version, past, false
+	s.UpdatedAt, s.ChangedAt = now, now
 	s.Generation++
 	return s
 }

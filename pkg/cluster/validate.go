@@ -88,6 +88,7 @@ func (s Spec) Validate() error {
 		s.Resources.validate,
 		s.Placement.validate,
 		s.validatePorts,
+		s.validateNetworks,
 		s.OnPartition.validate,
 		s.validateHealth,
 		s.validateRestart,

@@ -27,6 +27,7 @@ func tasks(v view.View, only string, history bool) []client.Task {
 			planned[t.ID] = true
 			if only == "" || only == s.Spec.Name {
 				task := plannedTask(v, s, t, names[t.Node])
+				task.NodeID = t.Node
 				told[life{task.ID, task.Since}] = true
 				all = append(all, task)
 			}

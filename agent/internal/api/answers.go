@@ -58,14 +58,21 @@ func waiting(m *Member) []client.NodeStatus {
 }
 
 func node(v view.View, id string) client.Node {
-	out := client.Node{Labels: map[string]string{}, Images: []cluster.Image{}}
 	for _, n := range nodes(v) {
 		if n.ID == id {
-			out.NodeStatus = n
+			return described(v, n)
 		}
 	}
-	settings, report := v.SettingsOf(id), v.Reports[id]
-	out.Role, out.Description = settings.Role, report.Node
+	return described(v, client.NodeStatus{ID: id})
+}
+
+// described is a node with all that is known of it besides its line in a list.
+func described(v view.View, line client.NodeStatus) client.Node {
+	settings, report := v.SettingsOf(line.ID), v.Reports[line.ID]
+	out := client.Node{
+		NodeStatus: line, Role: settings.Role, Labels: map[string]string{}, Description: report.Node, Images: []cluster.Image{},
+		Version: v.Versions[cluster.NodeKey(line.ID)].String(),
+	}
 	if settings.Labels != nil {
 		out.Labels = settings.Labels
 	}

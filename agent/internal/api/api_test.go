@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,6 +110,13 @@ func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Memb
 				sealed = append(sealed, ^b)
 			}
 			return sealed, nil
+		},
+		Open: func(key string, sealed []byte) ([]byte, error) {
+			plain := bytes.TrimPrefix(bytes.Clone(sealed), []byte("sealed under "+key+": "))
+			for i := range plain {
+				plain[i] = ^plain[i]
+			}
+			return plain, nil
 		},
 		Rotate: func(_ context.Context, tell func(string)) (client.Rotation, error) {
 			tell("the new token is on pi1")

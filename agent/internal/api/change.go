@@ -122,7 +122,7 @@ func changeable(v view.View, s cluster.Service, spec *cluster.Spec, version stri
 		return badRequest(fmt.Errorf("service %s: the version is missing: give the one that GET /v1/services/%s answers with", name, name))
 	case v.Versions[cluster.ServiceKey(name)].String():
 	default:
-		return conflict("service %s was changed by someone else meanwhile: look at it and try again", name)
+		return errChanged(name)
 	}
 	if err := pin(v, spec); err != nil {
 		return err
@@ -134,6 +134,10 @@ func changeable(v view.View, s cluster.Service, spec *cluster.Spec, version stri
 		return conflict("%w", err)
 	}
 	return nil
+}
+
+func errChanged(service string) error {
+	return conflict("service %s was changed by someone else meanwhile: look at it and try again", service)
 }
 
 // repin keeps the bytes that the service runs, or looks up anew what its image is: when it is another one, when the
@@ -167,8 +171,11 @@ func same(a, b cluster.Spec) bool {
 }
 
 func rollbackService(m *Member, r *http.Request) (any, error) {
-	name := r.PathValue("name")
+	name, version := r.PathValue("name"), r.URL.Query().Get("version")
 	s, err := m.change(name, func(v view.View, s cluster.Service) (cluster.Service, error) {
+		if version != "" && version != v.Versions[cluster.ServiceKey(name)].String() {
+			return s, errChanged(name)
+		}
 		back, err := s.RolledBack(false, today())
 		if err != nil {
 			return s, conflict("%w", err)

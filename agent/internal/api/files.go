@@ -2,9 +2,11 @@ package api
 
 import (
 	"cmp"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -132,6 +134,48 @@ func (m *Member) putFile(r *http.Request, key string, head cluster.Head, value a
 	return m.write(r, head.ID, key)
 }
 
+func sameSecret(m *Member, r *http.Request) (any, error) {
+	return m.sameFile(r, cluster.KindSecret, func(v view.View, name string) (cluster.Head, []byte, error) {
+		s, ok := v.Secrets[name]
+		if !ok {
+			return s.Head, nil, noFile(cluster.KindSecret, name)
+		}
+		plain, err := m.Open(cluster.SecretKey(name), s.Sealed)
+		return s.Head, plain, err
+	})
+}
+
+func sameConfig(m *Member, r *http.Request) (any, error) {
+	return m.sameFile(r, cluster.KindConfig, func(v view.View, name string) (cluster.Head, []byte, error) {
+		c, ok := v.Configs[name]
+		if !ok {
+			return c.Head, nil, noFile(cluster.KindConfig, name)
+		}
+		return c.Head, c.Data, nil
+	})
+}
+
+// sameFile takes a secret or a config as it is to be, and refuses one that is not so already: whoever deploys the same
+// twice is served by that, and none ever changes. It tells nothing that its caller could not have a container read.
+func (m *Member) sameFile(r *http.Request, kind string, find func(v view.View, name string) (cluster.Head, []byte, error)) (any, error) {
+	in, err := readFile(r, kind)
+	if err != nil {
+		return nil, err
+	}
+	name := r.PathValue("name")
+	if in.Name != name {
+		return nil, badRequest(fmt.Errorf("%s %s cannot be renamed to %s: make another one", kind, name, in.Name))
+	}
+	head, data, err := find(m.View(), name)
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(data, in.Data) != 1 || !maps.Equal(head.Labels, in.Labels) {
+		return nil, conflict("%s %s exists already with another value or other labels, and none ever changes: make one of another name, and have its services use that", kind, name)
+	}
+	return client.Written{ID: head.ID, Holders: 1}, nil
+}
+
 func removeSecret(m *Member, r *http.Request) (any, error) {
 	return m.removeFile(r, cluster.KindSecret, cluster.SecretKey(r.PathValue("name")))
 }
@@ -215,6 +259,11 @@ func pin(v view.View, spec *cluster.Spec) error {
 		}
 		ref.ID = id
 	}
+	for _, n := range spec.Networks {
+		if _, ok := v.Networks[n.Name]; !ok {
+			return badRequest(fmt.Errorf("service %s: no network named %s: POST /v1/networks makes it", spec.Name, n.Name))
+		}
+	}
 	return nil
 }
 
@@ -223,6 +272,11 @@ func pinned(v view.View, spec cluster.Spec) error {
 	for kind, ref := range spec.Container.Files {
 		if id, _ := v.FileID(kind, ref.Name); id != ref.ID {
 			return conflict("service %s: the %s %s that it used before was removed: `piswarm update` gives it another", spec.Name, kind, ref.Name)
+		}
+	}
+	for _, n := range spec.Networks {
+		if _, ok := v.Networks[n.Name]; !ok {
+			return conflict("service %s: the network %s that it belonged to before was removed: make it again", spec.Name, n.Name)
 		}
 	}
 	return nil

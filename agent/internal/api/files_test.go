@@ -76,6 +76,74 @@ func TestFileRoutes(t *testing.T) {
 	}
 }
 
+// Whoever deploys the same twice is served; nothing ever changes by it.
+func TestSameFileRoutes(t *testing.T) {
+	n, server := start(t)
+	for _, kind := range []string{"/v1/secrets", "/v1/configs"} {
+		for _, test := range []struct {
+			method, path, body string
+			status             int
+			want               string
+		}{
+			{"PUT", kind + "/db", making("db", "hush"), 404, "named db"},
+			{"POST", kind, making("db", "hush"), 200, `"holders":3`},
+			{"PUT", kind + "/db", making("db", "hush"), 200, `"holders":1`},
+			{"PUT", kind + "/db", making("db", "husk"), 409, "none ever changes"},
+			{"PUT", kind + "/db", `{"name":"db","data":"aHVzaA==","labels":{"a":"b"}}`, 409, "other labels"},
+			{"PUT", kind + "/db", making("other", "hush"), 400, "cannot be renamed"},
+			{"PUT", kind + "/db", `{"data":"aHVz`, 400, "not well formed"},
+		} {
+			before := n.Store.Digest()
+			status, answer := call(t, server.URL, test.method, test.path, test.body)
+			if status != test.status || !strings.Contains(answer, test.want) || strings.Contains(answer, "hush") {
+				t.Errorf("%s %s %s: %d %.300s, want %d and %q", test.method, test.path, test.body, status, answer, test.status, test.want)
+			}
+			if test.method == "PUT" && n.Store.Digest() != before {
+				t.Errorf("%s %s: the state is another one", test.method, test.path)
+			}
+		}
+	}
+}
+
+func TestNetworkRoutes(t *testing.T) {
+	n, server := start(t)
+	on := func(name string) string {
+		return fmt.Sprintf(`{"name":"web","mode":"replicated","replicas":1,"container":{"image":"web"},"networks":[{"name":%q,"aliases":["w"]}]}`, name)
+	}
+	for _, test := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/v1/networks", "", 200, "[]"},
+		{"POST", "/v1/networks", `{"name":"back","labels":{"a":"b"}}`, 200, `"holders":3`},
+		{"POST", "/v1/networks", `{"name":"back"}`, 409, "network back exists already"},
+		{"POST", "/v1/networks", `{"name":"a b"}`, 400, "bad network name"},
+		{"POST", "/v1/networks", `{"name":"host"}`, 400, "a meaning of its own"},
+		{"POST", "/v1/networks", `{"name":"x","labels":{"":"b"}}`, 400, "a label needs a key"},
+		{"POST", "/v1/networks", `{"name":"x","subnet":"10.0.0.0/8"}`, 400, "not well formed"},
+		{"GET", "/v1/networks/back", "", 200, `"name":"back","labels":{"a":"b"}`},
+		{"GET", "/v1/networks/none", "", 404, "no network named none"},
+		{"POST", "/v1/services", on("none"), 400, "no network named none"},
+		{"POST", "/v1/services", on("a b"), 400, "bad network name"},
+		{"POST", "/v1/services", on("back"), 200, `"holders":3`},
+		{"GET", "/v1/networks", "", 200, `"services":["web"]`},
+		{"DELETE", "/v1/networks/back", "", 409, "network back is in use by service web"},
+		{"DELETE", "/v1/services/web", "", 200, `"holders":3`},
+		{"DELETE", "/v1/networks/back", "", 200, `"holders":3`},
+		{"DELETE", "/v1/networks/back", "", 404, "no network named back"},
+	} {
+		before := n.Store.Digest()
+		status, answer := call(t, server.URL, test.method, test.path, test.body)
+		if status != test.status || !strings.Contains(answer, test.want) {
+			t.Errorf("%s %s: %d %.300s, want %d and %q", test.method, test.path, status, answer, test.status, test.want)
+		}
+		if status >= 400 && n.Store.Digest() != before {
+			t.Errorf("%s %s: refused, and yet the state is another one", test.method, test.path)
+		}
+	}
+}
+
 // No answer, no error and no record has the value of a secret.
 func TestSecretIsNotTold(t *testing.T) {
 	n, server := start(t)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
 // streamHandler answers one route with a stream of progress, of which it returns the end.
@@ -93,6 +95,21 @@ func pullImage(m *Member, r *http.Request, progress func(client.Progress)) (clie
 		return client.Progress{}, err
 	}
 	return client.Progress{Message: "pulled", Images: pulled}, nil
+}
+
+// resolveImage says what a reference means.
+func resolveImage(m *Member, r *http.Request) (any, error) {
+	name := r.URL.Query().Get("name")
+	if name == "" {
+		return nil, badRequest(errors.New("name the image to look up"))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), resolveLimit)
+	defer cancel()
+	found, digest, platforms, err := m.Images.Resolve(ctx, name)
+	if err != nil {
+		return nil, problem{http.StatusUnprocessableEntity, err}
+	}
+	return client.ImageResolved{Name: found, Digest: digest, Platforms: append([]cluster.Platform{}, platforms...)}, nil
 }
 
 // removeImage removes an image from this node. One that runs here stays.

@@ -15,6 +15,23 @@ import (
 	"github.com/piswarm/piswarm/pkg/state"
 )
 
+func listNodes(m *Member, r *http.Request) (any, error) {
+	detail, err := switched(r.URL.Query(), "detail")
+	if err != nil {
+		return nil, err
+	}
+	v := m.View()
+	lines := nodes(v)
+	if !detail {
+		return lines, nil
+	}
+	all := make([]client.Node, 0, len(lines))
+	for _, n := range lines {
+		all = append(all, described(v, n))
+	}
+	return all, nil
+}
+
 func getNode(m *Member, r *http.Request) (any, error) {
 	v := m.View()
 	found, err := findNode(v, r.PathValue("name"))
@@ -66,6 +83,10 @@ func updateNode(m *Member, r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		key := cluster.NodeKey(found.ID)
+		if in.Version != "" && in.Version != v.Versions[key].String() {
+			return nil, conflict("node %s was changed by someone else meanwhile: look at it and try again", found.Name)
+		}
 		s := v.SettingsOf(found.ID)
 		if s.Name == "" {
 			s.Name = found.Name
@@ -90,7 +111,6 @@ func updateNode(m *Member, r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		key := cluster.NodeKey(found.ID)
 		if _, err := m.Store.PutIf(key, v.Versions[key], raw); errors.Is(err, state.ErrConflict) {
 			continue
 		} else if err != nil {

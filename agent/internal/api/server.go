@@ -50,6 +50,8 @@ type Member struct {
 
 	// Seal encrypts the value of a secret, for good, under the key of its record.
 	Seal func(key string, plain []byte) ([]byte, error)
+	// Open decrypts it.
+	Open func(key string, sealed []byte) ([]byte, error)
 	// Forget tells all members that a node is gone for good.
 	Forget func(id string) error
 

@@ -15,9 +15,26 @@ import (
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/view"
+	"github.com/piswarm/piswarm/pkg/client"
 	"github.com/piswarm/piswarm/pkg/cluster"
 	"github.com/piswarm/piswarm/pkg/state"
 )
+
+func listServices(m *Member, r *http.Request) (any, error) {
+	detail, err := switched(r.URL.Query(), "detail")
+	if err != nil {
+		return nil, err
+	}
+	v := m.View()
+	if !detail {
+		return services(v), nil
+	}
+	all := make([]client.Service, 0, len(v.Services))
+	for _, s := range v.Services {
+		all = append(all, service(v, s))
+	}
+	return all, nil
+}
 
 func getService(m *Member, r *http.Request) (any, error) {
 	v := m.View()

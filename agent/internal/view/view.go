@@ -26,6 +26,7 @@ type View struct {
 	Settings map[string]cluster.Settings // by ID of the node
 	Secrets  map[string]cluster.Secret   // by name; sealed
 	Configs  map[string]cluster.Config   // by name
+	Networks map[string]cluster.Network  // by name
 	Removed  map[string]bool             // nodes that were removed for good, by ID: all else here is without them
 	Versions map[string]state.Version    // of the records of services, plans and nodes, by key
 }
@@ -77,6 +78,7 @@ func (r *Reader) read(members []cluster.Member) View {
 		Settings: map[string]cluster.Settings{},
 		Secrets:  map[string]cluster.Secret{},
 		Configs:  map[string]cluster.Config{},
+		Networks: map[string]cluster.Network{},
 		Removed:  map[string]bool{},
 		Versions: map[string]state.Version{},
 	}
@@ -103,6 +105,8 @@ func (r *Reader) read(members []cluster.Member) View {
 			v.Secrets[name] = value
 		case cluster.Config:
 			v.Configs[name] = value
+		case cluster.Network:
+			v.Networks[name] = value
 		case cluster.Removed:
 			v.Removed[name] = true
 		}
@@ -137,6 +141,8 @@ func (r *Reader) decode(record state.Record) any {
 		value, err = as[cluster.Secret](record.Value)
 	case cluster.KindConfig:
 		value, err = as[cluster.Config](record.Value)
+	case cluster.KindNetwork:
+		value, err = as[cluster.Network](record.Value)
 	case cluster.KindPlan:
 		value, err = as[cluster.Plan](record.Value)
 	case cluster.KindReport:

@@ -23,6 +23,7 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/api"
 	"github.com/piswarm/piswarm/agent/internal/containers"
 	"github.com/piswarm/piswarm/agent/internal/discovery"
+	"github.com/piswarm/piswarm/agent/internal/dockerapi"
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/loop"
 	"github.com/piswarm/piswarm/agent/internal/network"
@@ -93,17 +94,30 @@ func Run(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	docker, err := listen(filepath.Join(opts.Paths.Run, "docker.sock"))
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	people := api.New(a, a.log).Handler()
 	server := &http.Server{
-		Handler: api.New(a, a.log).Handler(), ReadHeaderTimeout: api.ReadHeaderTimeout,
+		Handler: people, ReadHeaderTimeout: api.ReadHeaderTimeout,
 		IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		// What a person asks for ends when the agent is told to.
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	dockerServer := &http.Server{
+		Handler: dockerapi.New(client.InProcess(people)), ReadHeaderTimeout: api.ReadHeaderTimeout,
+		IdleTimeout: api.IdleTimeout, MaxHeaderBytes: api.MaxHeaderBytes,
+		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	ctx, stop := a.outlive(ctx)
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, server, listener) })
+	group.Go(func() error { return serve(ctx, dockerServer, docker) })
 	group.Go(func() error { return a.live(ctx) })
 	group.Go(func() error { return a.feedWatchdog(ctx) })
 	// Not under systemd, this does nothing.
@@ -275,6 +289,11 @@ func (a *Agent) Version() client.Version {
 	v.NodeID = a.node.ID
 	if a.member != nil {
 		v.ClusterID = a.member.Keys.Primary.ClusterID()
+	}
+	if a.session != nil {
+		v.Address = a.session.lan.Address.String()
+	} else if lan, err := a.network.LAN(a.cfg.Advertise); err == nil {
+		v.Address = lan.Address.String()
 	}
 	return v
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -81,6 +82,18 @@ func (i *images) Pull(ctx context.Context, ref string, progress func(done, total
 func (i *images) Resolve(ctx context.Context, ref string) (name, digest string, platforms []cluster.Platform, err error) {
 	found, err := i.s.agent.runtime.Resolve(ctx, ref, i.held())
 	return found.Name, found.Digest, found.Platforms, err
+}
+
+// Tag gives an image of this node another name besides.
+func (i *images) Tag(ctx context.Context, name, target string) error {
+	v := i.s.reader.View()
+	for _, held := range v.Reports[v.Self].Images {
+		if held.Name == name {
+			defer i.s.worker.ImagesChanged()
+			return i.s.agent.runtime.Tag(ctx, target, held.Digest)
+		}
+	}
+	return fmt.Errorf("image %s is not on this node: piswarm image ls lists what is", name)
 }
 
 // Remove removes an image from this node.

@@ -31,6 +31,13 @@ func (c *Client) ResolveImage(ctx context.Context, name string) (ImageResolved, 
 	return out, err
 }
 
+// TagImage gives an image that the node holds one more name.
+func (c *Client) TagImage(ctx context.Context, name, target string) (Written, error) {
+	var out Written
+	err := c.call(ctx, writeTimeout, http.MethodPost, "/v1/images/tag", ImageTag{Name: name, Target: target}, &out)
+	return out, err
+}
+
 // RemoveImage removes an image from the node that is asked.
 func (c *Client) RemoveImage(ctx context.Context, name string) (Written, error) {
 	var out Written

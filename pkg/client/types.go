@@ -71,6 +71,8 @@ type Task struct {
 	Address string        `json:"address"`
 	Since   time.Time     `json:"since"`
 	Error   string        `json:"error"`
+	// ExitCode is that of a task that has failed.
+	ExitCode int `json:"exitCode,omitempty"`
 	// SpecVersion is that of the spec that the task was made from.
 	SpecVersion uint64 `json:"specVersion,omitempty"`
 }
@@ -140,6 +142,12 @@ type ImageResolved struct {
 	Name      string             `json:"name"` // normalised
 	Digest    string             `json:"digest"`
 	Platforms []cluster.Platform `json:"platforms"` // none: not known
+}
+
+// ImageTag is the body of POST /v1/images/tag.
+type ImageTag struct {
+	Name   string `json:"name"`   // of an image that the node holds
+	Target string `json:"target"` // the name that it gets besides
 }
 
 // ImagePull is the body of POST /v1/images/pull.
@@ -229,6 +237,8 @@ type Version struct {
 	// NodeID and ClusterID are those of the agent's node. A node in no cluster has no ClusterID.
 	NodeID    string `json:"nodeId,omitempty"`
 	ClusterID string `json:"clusterId,omitempty"`
+	// Address is that of the node on its LAN, empty as long as it has none.
+	Address string `json:"address,omitempty"`
 }
 
 // Event tells that something changed; the receiver asks again for what it shows. Events may be merged, never

@@ -27,7 +27,6 @@ func tasks(v view.View, only string, history bool) []client.Task {
 			planned[t.ID] = true
 			if only == "" || only == s.Spec.Name {
 				task := plannedTask(v, s, t, names[t.Node])
-				task.NodeID = t.Node
 				told[life{task.ID, task.Since}] = true
 				all = append(all, task)
 			}
@@ -87,7 +86,7 @@ func sameName(a, b client.Task) int {
 func reported(s cluster.Service, t cluster.TaskStatus, id, node string, desired cluster.State) client.Task {
 	return client.Task{
 		ID: t.ID, Service: t.Service, Slot: t.Slot, Node: node, NodeID: id, Image: image(s, t.SpecVersion), SpecVersion: t.SpecVersion,
-		Desired: desired, State: t.State, Address: t.Address, Since: seconds(t.Since), Error: t.Error,
+		Desired: desired, State: t.State, Address: t.Address, Since: seconds(t.Since), Error: t.Error, ExitCode: t.ExitCode,
 	}
 }
 
@@ -102,6 +101,7 @@ func plannedTask(v view.View, s cluster.Service, t cluster.Task, node string) cl
 		return endedTask(v, s, t, out)
 	case ok:
 		out.State, out.Address, out.Since, out.Error = status.State, status.Address, status.Since, status.Error
+		out.ExitCode = status.ExitCode
 	case t.Node != "" && !v.Ready(t.Node):
 		out.State, out.Error = cluster.Orphaned, "node "+node+" is down"
 	}
@@ -118,7 +118,7 @@ func endedTask(v view.View, s cluster.Service, t cluster.Task, out client.Task) 
 	report := v.Reports[t.Node]
 	for _, last := range slices.Concat(report.Tasks, report.History) {
 		if last.ID == t.ID && last.State == t.Ended {
-			out.Since, out.Error = last.Since, last.Error
+			out.Since, out.Error, out.ExitCode = last.Since, last.Error, last.ExitCode
 			break
 		}
 	}

@@ -74,6 +74,13 @@ func (n *fakeNode) Resolve(_ context.Context, ref string) (string, string, []clu
 	return ref, "sha256:" + strings.Repeat("a", 64), n.platforms, nil
 }
 
+func (n *fakeNode) Tag(_ context.Context, name, target string) error {
+	if name == "nowhere" {
+		return errors.New("image nowhere is not on this node")
+	}
+	return nil
+}
+
 func (n *fakeNode) Remove(_ context.Context, ref string) error {
 	if ref == "used" {
 		return errors.New("image used runs here")

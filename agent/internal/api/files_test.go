@@ -124,7 +124,7 @@ func TestNetworkRoutes(t *testing.T) {
 		{"POST", "/v1/networks", `{"name":"x","subnet":"10.0.0.0/8"}`, 400, "not well formed"},
 		{"GET", "/v1/networks/back", "", 200, `"name":"back","labels":{"a":"b"}`},
 		{"GET", "/v1/networks/none", "", 404, "no network named none"},
-		{"POST", "/v1/services", on("none"), 400, "no network named none"},
+		{"POST", "/v1/services", on("nowhere"), 400, "no network named nowhere"},
 		{"POST", "/v1/services", on("a b"), 400, "bad network name"},
 		{"POST", "/v1/services", on("back"), 200, `"holders":3`},
 		{"GET", "/v1/networks", "", 200, `"services":["web"]`},

@@ -112,6 +112,20 @@ func resolveImage(m *Member, r *http.Request) (any, error) {
 	return client.ImageResolved{Name: found, Digest: digest, Platforms: append([]cluster.Platform{}, platforms...)}, nil
 }
 
+func tagImage(m *Member, r *http.Request) (any, error) {
+	in, err := read[client.ImageTag](r)
+	if err != nil {
+		return nil, err
+	}
+	if in.Name == "" || in.Target == "" {
+		return nil, badRequest(errors.New("name the image and the name that it is to get"))
+	}
+	if err := m.Images.Tag(r.Context(), in.Name, in.Target); err != nil {
+		return nil, conflict("%w", err)
+	}
+	return client.Written{Holders: 1}, nil
+}
+
 // removeImage removes an image from this node. One that runs here stays.
 func removeImage(m *Member, r *http.Request) (any, error) {
 	name := r.URL.Query().Get("name")

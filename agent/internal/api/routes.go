@@ -60,6 +60,7 @@ func (s *Server) routes(o Offer) []route {
 		{"DELETE", "/v1/nodes/{name}", people, s.member(removeNode)},
 		{"GET", "/v1/images", people, s.member(func(m *Member, _ *http.Request) (any, error) { return images(m.View()), nil })},
 		{"GET", "/v1/images/resolve", people, s.member(resolveImage)},
+		{"POST", "/v1/images/tag", people, s.member(tagImage)},
 		{"DELETE", "/v1/images", people, s.member(removeImage)},
 		{"POST", "/v1/images/load", people, s.stream(loadImages)},
 		{"POST", "/v1/images/pull", people, s.stream(pullImage)},

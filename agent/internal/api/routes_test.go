@@ -61,6 +61,7 @@ var allowed = map[string]callers{
 	"GET /v1/configs/{name}":            people,
 	"DELETE /v1/configs/{name}":         people,
 	"GET /v1/images/resolve":            people,
+	"POST /v1/images/tag":               people,
 	"PUT /v1/secrets/{name}":            people,
 	"PUT /v1/configs/{name}":            people,
 	"GET /v1/networks":                  people,

@@ -25,6 +25,8 @@ type Images interface {
 	Pull(ctx context.Context, ref string, progress func(done, total int64)) ([]cluster.Image, error)
 	// Resolve finds out what a reference means, here, on other nodes or at its registry.
 	Resolve(ctx context.Context, ref string) (name, digest string, platforms []cluster.Platform, err error)
+	// Tag gives an image of this node another name besides.
+	Tag(ctx context.Context, name, target string) error
 	// Remove removes an image from this node.
 	Remove(ctx context.Context, ref string) error
 }

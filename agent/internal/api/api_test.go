@@ -392,7 +392,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	next(": listening")
-	for key, kind := range map[string]string{"service/x": "service", "plan/x": "plan", "report/x": "report", "node/x": "node"} {
+	for key, kind := range map[string]string{"service/x": "service", "plan/x": "plan", "report/x": "report", "cluster/x": "node"} {
 		put(t, n.Store, key, struct{}{})
 		next(`data: {"kind":"` + kind + `","name":""}`)
 	}

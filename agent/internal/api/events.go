@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/piswarm/piswarm/pkg/client"
@@ -22,14 +23,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
 		return
 	}
-	services, cancel := m.Store.Watch(state.Kinds(cluster.KindService))
-	defer cancel()
-	nodes, cancel := m.Store.Watch(state.Kinds(cluster.KindNode, cluster.KindCluster))
-	defer cancel()
-	plans, cancel := m.Store.Watch(state.Kinds(cluster.KindPlan))
-	defer cancel()
-	reports, cancel := m.Store.Watch(state.Kinds(cluster.KindReport))
-	defer cancel()
+	var wakes []<-chan struct{}
+	for _, kinds := range watched {
+		wake, cancel := m.Store.Watch(state.Kinds(kinds...))
+		defer cancel()
+		wakes = append(wakes, wake)
+	}
 	members, cancel := m.Members()
 	defer cancel()
 
@@ -42,9 +41,25 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		}
 		return control.Flush() == nil
 	}
-	event := func(kind string) bool {
-		raw, err := json.Marshal(client.Event{Kind: kind})
-		return err == nil && send("data: "+string(raw)+"\n\n")
+	before := m.View()
+	// The look comes after the wake-up that it answers: what changes after it wakes again.
+	tell := func(kind string) bool {
+		now := m.View()
+		events := happened(before, now, time.Now().UTC().Truncate(time.Millisecond))
+		before = now
+		if len(events) == 0 {
+			events = []client.Event{{Kind: kind}}
+		}
+		var text strings.Builder
+		for _, e := range events {
+			e.Text = strings.Join(strings.Fields(e.Text), " ")
+			raw, err := json.Marshal(e)
+			if err != nil {
+				return false
+			}
+			fmt.Fprintf(&text, "data: %s\n\n", raw)
+		}
+		return send(text.String())
 	}
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
@@ -55,19 +70,30 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-tick.C:
 			ok = send(": still here\n\n")
-		case <-services:
-			ok = event(cluster.KindService)
-		case <-nodes:
-			ok = event(cluster.KindNode)
-		case <-plans:
-			ok = event(cluster.KindPlan)
-		case <-reports:
-			ok = event(cluster.KindReport)
+		case <-wakes[0]:
+			ok = tell(watched[0][0])
+		case <-wakes[1]:
+			ok = tell(watched[1][0])
+		case <-wakes[2]:
+			ok = tell(watched[2][0])
+		case <-wakes[3]:
+			ok = tell(watched[3][0])
+		case <-wakes[4]:
+			ok = tell(watched[4][0])
 		case <-members:
 			if s.node.Member() != m {
 				return // whoever asks again hears of the membership that there is now
 			}
-			ok = event("members")
+			ok = tell("members")
 		}
 	}
+}
+
+// watched are the kinds of records that a change is told of, by the first of each as a kind of event.
+var watched = [][]string{
+	{cluster.KindService},
+	{cluster.KindNode, cluster.KindCluster, cluster.KindRemoved},
+	{cluster.KindPlan},
+	{cluster.KindReport},
+	{cluster.KindSecret, cluster.KindConfig},
 }

@@ -32,29 +32,61 @@ const (
 
 // exec runs a command in a task of any node, of which the body and the answer carry the input and output.
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
-	m := s.node.Member()
-	if m == nil {
-		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
-		return
+	s.duplex(w, r, func(m *Member, control *http.ResponseController) error {
+		v := m.View()
+		t, err := findTask(v, r.PathValue("task"))
+		if err != nil {
+			return err
+		}
+		local, err := reachable(v, t)
+		switch {
+		case err != nil:
+			return err
+		case local:
+			return execHere(m, t.ID, w, r, control)
+		}
+		return execThere(m, t, w, r, control)
+	})
+}
+
+// execPeer is exec for another member, in a task of this node.
+func (s *Server) execPeer(_ string, w http.ResponseWriter, r *http.Request) {
+	s.duplex(w, r, func(m *Member, control *http.ResponseController) error {
+		t, err := localTask(m.View(), r.PathValue("task"))
+		if err != nil {
+			return err
+		}
+		return execHere(m, t.ID, w, r, control)
+	})
+}
+
+// duplex answers a request whose body goes on while it is answered. What answers inside one process knows no other kind.
+func (s *Server) duplex(w http.ResponseWriter, r *http.Request, h func(*Member, *http.ResponseController) error) {
+	control := http.NewResponseController(w)
+	err := control.EnableFullDuplex()
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil
 	}
-	v := m.View()
-	t, err := findTask(v, r.PathValue("task"))
-	local := false
+	// The rest of the body, which nobody reads any more, is not waited for.
+	w.Header().Set("Connection", "close")
+	defer func() {
+		_ = control.Flush()
+		_ = control.SetReadDeadline(time.Now().Add(time.Second))
+	}()
+	m := s.node.Member()
+	if m == nil && err == nil {
+		err = problem{http.StatusConflict, errNoCluster}
+	}
 	if err == nil {
-		local, err = reachable(v, t)
+		err = h(m, control)
 	}
 	if err != nil {
 		s.fail(w, r, err)
-		return
 	}
-	if local {
-		s.execHere(m, t.ID, w, r)
-		return
-	}
-	control, ok := s.duplex(w, r)
-	if !ok {
-		return
-	}
+}
+
+// execThere has another node run a command in its task.
+func execThere(m *Member, t client.Task, w http.ResponseWriter, r *http.Request, control *http.ResponseController) error {
 	// Whoever asks is heard by the end of its body, and so is another node.
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -69,12 +101,9 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 	}()
 	response, err := m.forward(ctx, t.NodeID, t.Node, startLimit, http.MethodPost, TasksPath+t.ID+"/exec", body)
 	if err != nil {
-		s.fail(w, r, err)
-		hangUp(control)
-		return
+		return err
 	}
 	defer response.Body.Close()
-	defer hangUp(control)
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.WriteHeader(http.StatusOK)
 	buf := make([]byte, 32<<10)
@@ -86,59 +115,22 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		if errors.Is(readErr, io.EOF) {
-			return
+			return nil
 		} else if readErr != nil {
-			sender := &frames{w: w, control: control}
-			sender.exit(-1, fmt.Errorf("node %s broke off: %w", t.Node, readErr))
-			return
+			(&frames{w: w, control: control}).exit(-1, fmt.Errorf("node %s broke off: %w", t.Node, readErr))
+			return nil
 		}
 	}
-}
-
-// duplex lets an answer begin before the request's body has ended. What answers inside one process does so anyway.
-func (s *Server) duplex(w http.ResponseWriter, r *http.Request) (*http.ResponseController, bool) {
-	control := http.NewResponseController(w)
-	if err := control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		s.fail(w, r, err)
-		return nil, false
-	}
-	return control, true
-}
-
-// hangUp keeps the server from waiting for the rest of a body that nobody reads any more.
-func hangUp(control *http.ResponseController) {
-	_ = control.Flush()
-	_ = control.SetReadDeadline(time.Now().Add(time.Second)) // inside one process there is no wait
-}
-
-// execPeer is exec for another member, in a task of this node.
-func (s *Server) execPeer(_ string, w http.ResponseWriter, r *http.Request) {
-	m := s.node.Member()
-	if m == nil {
-		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
-		return
-	}
-	t, err := localTask(m.View(), r.PathValue("task"))
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	s.execHere(m, t.ID, w, r)
+	return nil // a caller that is gone needs no answer
 }
 
 // execHere runs a command in a task of this node.
-func (s *Server) execHere(m *Member, task string, w http.ResponseWriter, r *http.Request) {
-	control, ok := s.duplex(w, r)
-	if !ok {
-		return
-	}
-	defer hangUp(control)
+func execHere(m *Member, task string, w http.ResponseWriter, r *http.Request, control *http.ResponseController) error {
 	_ = control.SetReadDeadline(time.Now().Add(aliveLimit)) // inside one process there is none
 	in := client.NewFrameReader(r.Body)
 	spec, err := readExecSpec(in)
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
@@ -158,10 +150,10 @@ func (s *Server) execHere(m *Member, task string, w http.ResponseWriter, r *http
 	}
 	code, err := m.Tasks.Run(ctx, task, spec, streams)
 	if err != nil && !out.started() {
-		s.fail(w, r, refusable(err))
-		return
+		return refusable(err)
 	}
 	out.exit(code, err)
+	return nil
 }
 
 // readExecSpec reads the first frame.

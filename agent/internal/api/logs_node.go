@@ -38,86 +38,60 @@ type Line struct {
 // newLife is the pause before the output of a task's next life is looked for.
 const newLife = 300 * time.Millisecond
 
-// localLogs passes on the output of tasks of this node; while it follows, until the service or the task is gone from here.
+// localLogs passes on the output of tasks of this node; while it follows, until none of them is here any more.
 func (m *Member) localLogs(ctx context.Context, q logRequest, each emit) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	dirty, stop := m.Store.Watch(state.Kinds(cluster.KindService, cluster.KindPlan, cluster.KindReport))
 	defer stop()
-	name := ""
-	if self, ok := m.View().Member(m.View().Self); ok {
-		name = self.Name
-	}
+	v := m.View()
+	self, _ := v.Member(v.Self)
+	var mu sync.Mutex // lines of several tasks come one after the other
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel(nil)
-	var mu sync.Mutex // lines of several tasks come one after the other
+	type end struct {
+		task string
+		err  error
+	}
+	ends := make(chan end)
 	busy := map[string]bool{}
-	done := make(chan string)
-	failed := make(chan error, 1)
-	for first := true; ; first = false {
-		there := localTasks(m.View(), q)
-		for _, t := range there {
+	begin := func(tail int) {
+		for _, t := range localTasks(m.View(), q) {
 			if busy[t.ID] {
 				continue
 			}
 			busy[t.ID] = true
-			reader := &taskReader{m: m, task: t, node: name, query: LinesQuery{After: q.After[t.ID], Tail: -1, Since: q.Since, Follow: q.Follow}}
-			if first {
-				reader.query.Tail = q.Tail
-			}
+			reader := &taskReader{m: m, task: t, node: self.Name, query: LinesQuery{After: q.After[t.ID], Tail: tail, Since: q.Since, Follow: q.Follow}}
 			group.Go(func() {
 				err := reader.read(ctx, func(l nodeLine) error {
 					mu.Lock()
 					defer mu.Unlock()
 					return each(l)
 				})
-				if err != nil {
-					select {
-					case failed <- err:
-					default:
-					}
-				}
 				select {
-				case done <- t.ID:
+				case ends <- end{t.ID, err}:
 				case <-ctx.Done():
 				}
 			})
 		}
-		if len(busy) == 0 && (!q.Follow || len(there) == 0) {
-			return nil
-		}
+	}
+	for begin(q.Tail); len(busy) > 0; {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case err := <-failed:
-			return err
-		case id := <-done:
-			delete(busy, id)
-			if !q.Follow && len(busy) == 0 {
-				select {
-				case err := <-failed:
-					return err
-				default:
-					return nil
-				}
+		case e := <-ends:
+			if e.err != nil {
+				return e.err
 			}
+			delete(busy, e.task)
 		case <-dirty:
 		}
-		if !q.Follow { // later ones are not asked for
-			for len(busy) > 0 {
-				select {
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				case err := <-failed:
-					return err
-				case id := <-done:
-					delete(busy, id)
-				}
-			}
-			return nil
+		if q.Follow {
+			begin(-1)
 		}
 	}
+	return nil
 }
 
 // localTasks are the wanted tasks of this node.

@@ -54,6 +54,31 @@ func completeServices(a *app) completion {
 	})
 }
 
+// completeServicesAndTasks offers what has output, and what a command can be run in.
+func completeServicesAndTasks(a *app) completion {
+	return completeNames(func(ctx context.Context) ([]string, error) {
+		c, err := a.connect()
+		if err != nil {
+			return nil, err
+		}
+		services, err := c.Services(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for _, s := range services {
+			names = append(names, s.Name)
+		}
+		tasks, err := c.Tasks(ctx, "")
+		for _, t := range tasks {
+			if t.Node != "" {
+				names = append(names, taskName(t))
+			}
+		}
+		return names, err
+	})
+}
+
 func completeNodes(a *app) completion {
 	return completeNames(func(ctx context.Context) ([]string, error) {
 		c, err := a.connect()

@@ -175,8 +175,8 @@ func (f *follower) listenOnce(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		elsewhere := event.Kind == "service" || event.Kind == "plan"
-		if elsewhere && event.Name != "" && event.Name != f.service {
+		ofOne := event.Kind == "service" || event.Kind == "plan"
+		if f.service != "" && ofOne && event.Name != "" && event.Name != f.service {
 			continue
 		}
 		f.mark()

@@ -50,6 +50,10 @@ func (a *app) report(err error) int {
 	}
 	code := exitDone
 	for _, err := range flatten(err) {
+		var own exitCodeError
+		if errors.As(err, &own) {
+			return int(own)
+		}
 		fmt.Fprintln(a.stderr, "piswarm: "+oneLine(message(err)))
 		var notConverged *notConvergedError
 		switch {

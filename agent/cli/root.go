@@ -72,7 +72,7 @@ Any node takes any command, and every node answers every published port.`
 	root.PersistentFlags().StringVarP(&a.host, "host", "H", host, "`address` of the agent, unix:///PATH or ssh://[USER@]HOST, also set by PISWARM_HOST")
 
 	root.AddGroup(
-		&cobra.Group{ID: groupServices, Title: "Services (also as piswarm service COMMAND):"},
+		&cobra.Group{ID: groupServices, Title: "Services (most also as piswarm service COMMAND):"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 		&cobra.Group{ID: groupMachine, Title: "This machine:"},
 	)
@@ -83,6 +83,7 @@ Any node takes any command, and every node answers every published port.`
 		}
 	}
 	add(groupServices, serviceCommands(a)...)
+	add(groupServices, newExecCommand(a))
 	add(groupCluster,
 		newServiceCommand(a),
 		newNodeCommand(a),
@@ -90,6 +91,8 @@ Any node takes any command, and every node answers every published port.`
 		newSecretCommand(a),
 		newConfigCommand(a),
 		newStatusCommand(a),
+		newTopCommand(a),
+		newEventsCommand(a),
 		newInitCommand(a),
 		newJoinCommand(a),
 		newLeaveCommand(a),

@@ -20,6 +20,7 @@ func serviceCommands(a *app) []*cobra.Command {
 		newScaleCommand(a),
 		newUpdateCommand(a),
 		newRollbackCommand(a),
+		newLogsCommand(a),
 		newServiceRemoveCommand(a),
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -17,20 +18,26 @@ import (
 
 func newStatusCommand(a *app) *cobra.Command {
 	var format string
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status [OPTIONS]",
 		Short: "Show the cluster on one screen: nodes, services, and what does not run",
 		Example: `  piswarm status
+  piswarm status -w
   piswarm status --format json
   piswarm status --format '{{.Leader}}'`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return watchStatus(cmd.Context(), a, format)
+			}
 			return runStatus(cmd.Context(), a, format)
 		},
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().StringVar(&format, "format", "table", "`format`, table, json, or a Go template")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew after each change, until Ctrl-C")
 	completeFlag(cmd, "format", "table", "json")
 	return cmd
 }
@@ -40,34 +47,82 @@ func runStatus(ctx context.Context, a *app, format string) error {
 	if err != nil {
 		return err
 	}
-	status, err := c.Status(ctx)
+	out, err := renderStatus(ctx, a, c, format)
 	if err != nil {
 		return err
+	}
+	_, err = a.stdout.Write(out)
+	return err
+}
+
+// watchStatus draws the screen in place on a terminal; elsewhere it prints what differs from what it printed last.
+func watchStatus(ctx context.Context, a *app, format string) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	screen := newScreen(a.stdout)
+	var last []byte
+	heard := a.now()
+	err = eachChange(ctx, a, c, func() error {
+		out, err := renderStatus(ctx, a, c, format)
+		var answer *client.Error
+		switch {
+		case err != nil && !errors.As(err, &answer) && last != nil && a.now().Sub(heard) < a.pace.lost:
+			return nil // the agent may be restarting
+		case err != nil:
+			return err
+		}
+		heard = a.now()
+		if bytes.Equal(out, last) {
+			return nil
+		}
+		first := last == nil
+		last = out
+		if screen != nil && format == "table" {
+			screen.draw(fitting(screen, string(out)))
+			return nil
+		}
+		if !first && format == "table" {
+			out = append([]byte("\n"), out...)
+		}
+		_, err = a.stdout.Write(out)
+		return err
+	})
+	if ctx.Err() != nil {
+		return endOfWatch(ctx)
+	}
+	return err
+}
+
+func renderStatus(ctx context.Context, a *app, c *client.Client, format string) ([]byte, error) {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	switch format {
 	case "json":
 		if err := writeJSON(&out, filledStatus(status)); err != nil {
-			return err
+			return nil, err
 		}
 	case "table":
 		tasks, err := c.Tasks(ctx, "")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		writeStatus(&out, status, tasks, a.width())
 	default:
 		tmpl, err := newTemplate(format)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := tmpl.Execute(&out, status); err != nil {
-			return templateError(err)
+			return nil, templateError(err)
 		}
 		out.WriteByte('\n')
 	}
-	_, err = a.stdout.Write(out.Bytes())
-	return err
+	return out.Bytes(), nil
 }
 
 // width is how wide a screen may be: that of the terminal, or the classical one.

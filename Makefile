@@ -42,7 +42,7 @@ build: ## the program for this machine
 greeter: ## the example image, for every kind of Pi
 	$(GO) run ./testdata/greeter/image -o build/greeter.tar
 
-cross: ## the program for every kind of Pi, and for a PC, with checksums and bills of materials
+cross: ## the program for every kind of Pi and for a PC, the command line for macOS and Windows, with checksums
 	GO='$(GO)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' cross/build.sh
 
 reproducible: ## shows that the same commit makes the same bytes, wherever it is built

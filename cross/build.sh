@@ -1,14 +1,25 @@
 #!/bin/sh
-# Builds the program for each kind of machine, static and stripped, into build/.
+# Builds the program for each kind of machine, static and stripped, into build/; for macOS and Windows the command line
+# alone, which talks to a node: piswarm -H ssh://pi@pi1.local status.
 set -eu
-for target in arm/6 arm/7 arm64/ amd64/; do
-	arch=${target%/*} arm=${target#*/}
-	out=build/piswarm-linux-$arch${arm:+v$arm}
-	GOOS=linux GOARCH=$arch GOARM=$arm CGO_ENABLED=0 ${GO:-go} build -trimpath -ldflags "${LDFLAGS:-}" -o "$out" ./agent/cmd/piswarm
-	printf '%s\t%s bytes\n' "$out" "$(wc -c <"$out")"
+all=
+for target in linux/arm/6 linux/arm/7 linux/arm64 linux/amd64 darwin/arm64 darwin/amd64 windows/arm64 windows/amd64; do
+	os=${target%%/*} arch=${target#*/} arm= end=
+	case $arch in
+	arm/*) arm=${arch#arm/} arch=arm ;;
+	esac
+	if [ $os = windows ]; then end=.exe; fi
+	name=piswarm-$os-$arch${arm:+v$arm}$end
+	GOOS=$os GOARCH=$arch GOARM=$arm CGO_ENABLED=0 ${GO:-go} build -trimpath -ldflags "${LDFLAGS:-}" -o "build/$name" ./agent/cmd/piswarm
+	printf '%s\t%s bytes\n' "build/$name" "$(wc -c <"build/$name")"
+	all="$all $name"
 done
 # What is in them, and by what to tell them: both follow from the programs alone.
-for out in build/piswarm-linux-*v6 build/piswarm-linux-*v7 build/piswarm-linux-*64; do
-	${GO:-go} run ./cross/sbom "${VERSION:-unknown}" "$out" >"$out.cdx.json"
+for name in $all; do
+	${GO:-go} run ./cross/sbom "${VERSION:-unknown}" "build/$name" >"build/$name.cdx.json"
 done
-(cd build && sha256sum piswarm-linux-*v6 piswarm-linux-*v7 piswarm-linux-*64 piswarm-linux-*.cdx.json >SHA256SUMS)
+(
+	cd build
+	# shellcheck disable=SC2086 # several names
+	sha256sum $all $(printf '%s.cdx.json ' $all) >SHA256SUMS
+)

@@ -18,12 +18,12 @@ gzip -9n build/package/man/*
 for shell in bash zsh fish; do
 	"$GO" run ./agent/cmd/piswarm completion $shell >build/package/piswarm.$shell
 done
-# A version as Debian wants it begins with a digit: v1.2-3-gabc is 1.2+3.gabc, and before the first release there is
-# only a commit.
+# A version as Debian wants it begins with a digit: v1.2-3-gabc is 1.2+3.gabc. Before the first release there is only a
+# commit, and its time tells which of two is the newer.
 version=$(printf %s "$VERSION" | sed -E 's/^v//; s/-([0-9]+)-g/+\1.g/; s/-dirty$/+dirty/')
 case $version in
 [0-9]*.*) ;;
-*) version=0.0.0+g$version ;;
+*) version=0.0.0+$(date -ud "@$SOURCE_DATE_EPOCH" +%Y%m%d.%H%M%S).g$version ;;
 esac
 cat <<END | gzip -9n >build/package/changelog.gz
 piswarm ($version) stable; urgency=medium

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// portable are the packages of other modules that the command line is made of where it has no agent, besides those of
+// this one: nothing of containerd, netlink or gossip. Each addition makes the program larger on every laptop.
+var portable = map[string][]string{
+	"darwin": {
+		"github.com/distribution/reference", "github.com/docker/go-units", "github.com/moby/term",
+		"github.com/opencontainers/go-digest", "github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/sys/unix",
+	},
+	"windows": {
+		"github.com/Azure/go-ansiterm", "github.com/Azure/go-ansiterm/winterm", "github.com/distribution/reference",
+		"github.com/docker/go-units", "github.com/inconshreveable/mousetrap", "github.com/moby/term",
+		"github.com/moby/term/windows", "github.com/opencontainers/go-digest", "github.com/spf13/cobra",
+		"github.com/spf13/pflag", "golang.org/x/sys/windows",
+	},
+}
+
+// own are the packages of this module that the command line may need on a laptop.
+var own = []string{"agent/cli", "agent/cmd", "pkg/client", "pkg/cluster", "agent/internal/reaper", "agent/internal/trust"}
+
+// TestPortable holds what the command line is made of on macOS and Windows, and that it builds.
+func TestPortable(t *testing.T) {
+	for os, want := range portable {
+		for _, arch := range []string{"arm64", "amd64"} {
+			const module = "github.com/piswarm/piswarm/"
+			var got []string
+			for path := range strings.FieldsSeq(list(t, os, arch)) {
+				name, mine := strings.CutPrefix(path, module)
+				switch {
+				case !mine:
+					got = append(got, path)
+				case !slices.ContainsFunc(own, func(o string) bool { return name == o || strings.HasPrefix(name, o+"/") }):
+					t.Errorf("%s/%s: %s is part of the command line there", os, arch, name)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s/%s is made of\n%s\nwant\n%s", os, arch, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+	}
+	// What is not for Linux is compiled, too. It is nearly the same for all others, so one does, and it takes a while.
+	goTool(t, "windows", "amd64", "vet", ".", "../../cli", "../../../pkg/client", "../../../pkg/cluster")
+}
+
+// list returns the packages of the program that are not of the standard library.
+func list(t *testing.T, os, arch string) string {
+	return goTool(t, os, arch, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
+}
+
+func goTool(t *testing.T, os, arch string, args ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", args...)
+	command.Env = append(command.Environ(), "GOOS="+os, "GOARCH="+arch, "CGO_ENABLED=0")
+	out, err := command.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		t.Fatalf("go %s for %s/%s: %v\n%s", args[0], os, arch, err, exit.Stderr)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}

@@ -27,6 +27,7 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/loop"
 	"github.com/piswarm/piswarm/agent/internal/network"
+	"github.com/piswarm/piswarm/agent/internal/upgrade"
 	"github.com/piswarm/piswarm/pkg/client"
 )
 
@@ -58,6 +59,7 @@ type Agent struct {
 
 	network *network.Network
 	runtime *containers.Runtime
+	upgrade upgrade.Target
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and made anew when membership or session changes
@@ -180,6 +182,10 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 	if err != nil {
 		a.network.Close()
 		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	a.upgrade = upgrade.Target{Dir: upgradeDir(opts.Paths), Program: program, Version: Version}
+	if err := a.upgrade.Resume(ctx); err != nil {
+		a.log.Warn("an upgrade that was interrupted does not go on", "error", err)
 	}
 	_, err = os.Stat(filepath.Join(opts.Paths.Run, livedFile))
 	a.firstLife = errors.Is(err, os.ErrNotExist)

@@ -211,6 +211,7 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 		Tasks: tasks{s}, Peer: s.peers.Patient,
 		Token: func() string { return a.membership().Keys.Primary.Token() }, Rotate: s.rotate,
 		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal, Open: s.vault.open,
+		Upgrades: upgrades{s},
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err
@@ -253,6 +254,7 @@ func (s *session) run(ctx context.Context) error {
 	handler := api.New(s.agent, s.log).NodeHandler(api.Offer{
 		Exchange: s.state.Receive, Rotate: s.receiver.Take, Secret: s.secrets,
 		Removed: s.removed, Current: s.certificate.Current,
+		Installed: s.agent.upgrade.Installed, Install: upgrades{s}.take,
 		Images: s.agent.runtime.BlobHandler(), Age: func() time.Duration { return time.Since(s.born) },
 	})
 	server := &http.Server{

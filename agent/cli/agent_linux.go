@@ -42,6 +42,15 @@ running. What it keeps on disk stays.`,
 			return cleanAgent(cmd.Context(), a)
 		},
 		DisableFlagsInUseLine: true,
+	}, &cobra.Command{
+		Use:    "upgrade",
+		Short:  "Exchange piswarm for what an upgrade has brought",
+		Hidden: true, // for the unit piswarm-upgrade.service, not for people
+		Args:   noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return agent.Upgrade(cmd.Context(), agent.DefaultPaths, agentLog(a.stderr, false))
+		},
+		DisableFlagsInUseLine: true,
 	})
 	return cmd
 }

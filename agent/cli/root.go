@@ -97,6 +97,7 @@ Any node takes any command, and every node answers every published port.`
 		newJoinCommand(a),
 		newLeaveCommand(a),
 		newTokenCommand(a),
+		newUpgradeCommand(a),
 	)
 	add(groupMachine, machineCommands(a)...)
 	add(groupMachine, newVersionCommand(a), newDialStdioCommand(a))

@@ -265,3 +265,47 @@ type Problem struct {
 	// Error is one line that says what failed, on what, and what to do.
 	Error string `json:"error"`
 }
+
+// UpgradeKind is how piswarm is installed on a node.
+type UpgradeKind string
+
+const (
+	UpgradePackage UpgradeKind = "deb"     // as a Debian package
+	UpgradeProgram UpgradeKind = "program" // as a program, without any package manager
+)
+
+// UpgradeProgress says how far an upgrade is.
+type UpgradeProgress string
+
+const (
+	UpgradeWorking UpgradeProgress = "working"
+	UpgradeDone    UpgradeProgress = "done"
+	UpgradeFailed  UpgradeProgress = "failed" // and the node is back at what it had
+)
+
+// Upgrade is the answer of GET /v1/nodes/{name}/upgrade: what a node has of piswarm, and how its last upgrade went.
+type Upgrade struct {
+	Kind UpgradeKind `json:"kind"`
+	// Platform is what a file has to be for: dpkg's architecture (armhf), or that of a program (linux-armv6).
+	Platform  string       `json:"platform"`
+	Installed string       `json:"installed"` // version of the package, or the program's SHA-256
+	Version   string       `json:"version"`   // of the agent
+	Last      UpgradeState `json:"last"`
+}
+
+// UpgradeState is how an upgrade of a node goes, or went. Empty, there was none.
+type UpgradeState struct {
+	State   UpgradeProgress `json:"state,omitempty"`
+	SHA256  string          `json:"sha256,omitempty"`  // of the file
+	Message string          `json:"message,omitempty"` // what is being done
+	Version string          `json:"version,omitempty"` // of the agent at the end
+	Error   string          `json:"error,omitempty"`   // why it failed
+}
+
+// UpgradeFile is what is offered to a node, in the query of POST /v1/nodes/{name}/upgrade; the body is the file itself.
+type UpgradeFile struct {
+	Kind      UpgradeKind
+	SHA256    string // in hexadecimal digits
+	Size      int64
+	Downgrade bool // take a package also if it is older than what is installed
+}

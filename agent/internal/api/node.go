@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/rotation"
+	"github.com/piswarm/piswarm/pkg/client"
 	"github.com/piswarm/piswarm/pkg/state"
 )
 
@@ -25,8 +26,11 @@ type Offer struct {
 	// Rotate takes a step of a change of the secret, and Secret says which ones hold.
 	Rotate func(from string, step rotation.Step) (rotation.State, error)
 	Secret func() rotation.State
-	Images http.Handler         // of this node, as a read-only registry below /v2/
-	Age    func() time.Duration // how long this life of the node has been a member
+	// Installed says what this node has of piswarm, and Install takes another one.
+	Installed func(context.Context) (client.Upgrade, error)
+	Install   func(context.Context, client.UpgradeFile, io.Reader) error
+	Images    http.Handler         // of this node, as a read-only registry below /v2/
+	Age       func() time.Duration // how long this life of the node has been a member
 }
 
 // ExchangePath is where members exchange state.

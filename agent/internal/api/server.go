@@ -50,6 +50,8 @@ type Member struct {
 	// Waiting are the nodes of the LAN that say that they are in no cluster.
 	Waiting func() []client.NodeStatus
 
+	Upgrades Upgrades
+
 	// Seal encrypts the value of a secret, for good, under the key of its record.
 	Seal func(key string, plain []byte) ([]byte, error)
 	// Open decrypts it.

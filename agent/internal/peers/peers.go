@@ -101,6 +101,11 @@ func (p *Peers) Post(ctx context.Context, node, path string, body []byte, limit 
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/octet-stream")
+	return p.Do(node, request, limit)
+}
+
+// Do sends a request to a member and returns the answer's body, of at most limit bytes.
+func (p *Peers) Do(node string, request *http.Request, limit int64) ([]byte, error) {
 	response, err := p.Client(node).Do(request)
 	if err != nil {
 		return nil, err

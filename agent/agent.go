@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -40,7 +41,8 @@ var (
 // Options of an agent.
 type Options struct {
 	Paths     Paths
-	Advertise string // over the configuration's
+	Advertise string     // over the configuration's
+	VIP       netip.Addr // over the configuration's
 	// Shutdown is the cause that ends the context of an agent whose machine is going down, or which its user has
 	// stopped for good: it hands its tasks over to the other nodes before it ends. With any other cause the agent
 	// ends at once and its containers run on, for it will be back in a moment.
@@ -71,8 +73,9 @@ type Agent struct {
 	changing sync.Mutex // a membership is read, changed and saved
 
 	watchdog  loop.Watchdog
-	firstLife bool   // since the machine was booted
-	notice    string // what the user should know of this node's identity
+	ending    atomic.Bool // the machine goes down, or the agent for good
+	firstLife bool        // since the machine was booted
+	notice    string      // what the user should know of this node's identity
 }
 
 // Run is the whole life of an agent: it returns when ctx ends, or when it cannot do its work. With the cause
@@ -154,6 +157,9 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 	if opts.Advertise != "" {
 		cfg.Advertise = opts.Advertise
 	}
+	if opts.VIP.IsValid() {
+		cfg.VIP = opts.VIP
+	}
 	a := &Agent{opts: opts, cfg: cfg, log: opts.Log, dir: identity.Dir(opts.Paths.Data), changed: make(chan struct{})}
 	if a.node, err = a.dir.Node(); err != nil {
 		return nil, err
@@ -164,7 +170,7 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 	if err := a.readMembership(); err != nil {
 		return nil, err
 	}
-	if a.network, err = network.New(network.Config{Bridge: bridgeName, Namespaces: filepath.Join(opts.Paths.Run, "netns")}); err != nil {
+	if a.network, err = network.New(network.Config{Bridge: bridgeName, Namespaces: filepath.Join(opts.Paths.Run, "netns"), Floating: cfg.VIP}); err != nil {
 		return nil, err
 	}
 	// Several addresses and no choice made is for the user to mend; none at all may come with the Wi-Fi.

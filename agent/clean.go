@@ -12,6 +12,7 @@ import (
 
 	"github.com/piswarm/piswarm/agent/internal/containers"
 	"github.com/piswarm/piswarm/agent/internal/firewall"
+	"github.com/piswarm/piswarm/agent/internal/floating"
 	"github.com/piswarm/piswarm/agent/internal/network"
 )
 
@@ -35,7 +36,7 @@ func Cleanup(ctx context.Context, paths Paths, log *slog.Logger) error {
 		return err
 	}
 	defer r.Close()
-	return clean(ctx, r, n)
+	return errors.Join(floating.Cleanup(vipNote(paths)), clean(ctx, r, n))
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -31,6 +32,8 @@ type Config struct {
 	Cluster string `toml:"cluster"`
 	// Advertise is the LAN address or interface to use where there are several.
 	Advertise string `toml:"advertise"`
+	// VIP is an address of the LAN that the leader has besides its own.
+	VIP netip.Addr `toml:"vip"`
 	// Labels are this node's at its first start.
 	Labels map[string]string `toml:"labels"`
 }
@@ -59,10 +62,23 @@ func LoadConfig(path string) (Config, error) {
 			return c, fmt.Errorf("%s: cluster: bad name %q: want letters, digits, -, _ and dots, for example home", path, c.Cluster)
 		}
 	}
+	if c.VIP.IsValid() {
+		if err := CheckVIP(c.VIP); err != nil {
+			return c, fmt.Errorf("%s: vip: %w", path, err)
+		}
+	}
 	if err := cluster.ValidateLabels(c.Labels); err != nil {
 		return c, fmt.Errorf("%s: labels: %w", path, err)
 	}
 	return c, nil
+}
+
+// CheckVIP tells whether an address can be the floating one of a cluster.
+func CheckVIP(a netip.Addr) error {
+	if !a.Is4() || !a.IsGlobalUnicast() {
+		return fmt.Errorf("%s is no address that a node of a LAN can have: want an IPv4 address, for example 192.168.1.250", a)
+	}
+	return nil
 }
 
 // explain makes one line of what the TOML decoder says, with the place. It never quotes a value: that may be the
@@ -72,7 +88,7 @@ func explain(err error) error {
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		first := unknown.Errors[0]
 		row, _ := first.Position()
-		return fmt.Errorf("line %d: there is no setting %s: want token, cluster, advertise or labels", row, strings.Join(first.Key(), "."))
+		return fmt.Errorf("line %d: there is no setting %s: want token, cluster, advertise, vip or labels", row, strings.Join(first.Key(), "."))
 	}
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {

@@ -250,6 +250,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for other nodes: %w", err)
 	}
+	agent := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	handler := api.New(s.agent, s.log).NodeHandler(api.Offer{
 		Exchange: s.state.Receive, Rotate: s.receiver.Take, Secret: s.secrets,
@@ -288,6 +289,9 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error { return s.after(ctx, s.settled, s.place.run) })
 	group.Go(func() error { return s.after(ctx, s.settled, s.leader.Run) })
 	group.Go(func() error { return s.after(ctx, s.settled, s.answerNames) })
+	group.Go(func() error {
+		return s.after(ctx, s.settled, func(ctx context.Context) error { return s.holdVIP(ctx, agent) })
+	})
 	group.Go(func() error { return s.after(ctx, s.settled, s.ingress.Run) })
 	group.Go(func() error {
 		return s.after(ctx, s.ingress.Ready(), func(ctx context.Context) error {

@@ -33,6 +33,7 @@ func (a *Agent) outlive(ctx context.Context) (context.Context, context.CancelFun
 		case <-ctx.Done():
 		}
 		if errors.Is(context.Cause(ctx), a.opts.Shutdown) {
+			a.ending.Store(true)
 			a.handOver(work)
 		}
 	}()

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -22,14 +24,19 @@ answer, until it is back. piswarm agent cleanup ends them too. systemd runs this
   piswarm agent --advertise eth0`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			vip, err := o.floating()
+			if err != nil {
+				return &usageError{cmd, err}
+			}
 			return agent.Run(cmd.Context(), agent.Options{
-				Paths: agent.DefaultPaths, Advertise: o.advertise, Shutdown: ErrTerminated,
+				Paths: agent.DefaultPaths, Advertise: o.advertise, VIP: vip, Shutdown: ErrTerminated,
 				Log: agentLog(a.stderr, o.debug),
 			})
 		},
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().StringVar(&o.advertise, "advertise", "", "`address` or network interface that other nodes reach this one at")
+	cmd.Flags().StringVar(&o.vip, "vip", "", "`address` of the network that the leader has besides its own, the same for all nodes")
 	cmd.Flags().BoolVar(&o.debug, "debug", false, "log what is of use only when looking for a fault")
 	cmd.AddCommand(&cobra.Command{
 		Use:   "cleanup",
@@ -58,7 +65,23 @@ running. What it keeps on disk stays.`,
 // agentOptions are the flags of the agent.
 type agentOptions struct {
 	advertise string
+	vip       string
 	debug     bool
+}
+
+// floating is the address of --vip, if there is one.
+func (o agentOptions) floating() (netip.Addr, error) {
+	if o.vip == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(o.vip)
+	if err == nil {
+		err = agent.CheckVIP(a)
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("--vip: %w", err)
+	}
+	return a, nil
 }
 
 func cleanAgent(ctx context.Context, a *app) error {

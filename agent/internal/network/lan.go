@@ -84,7 +84,7 @@ func (n *Network) addresses() ([]LAN, error) {
 		for _, addr := range addrs {
 			ip := prefixOf(addr.IPNet).Addr()
 			// The second address of one network is an alias, not another LAN.
-			if ip.IsGlobalUnicast() && addr.Flags&unix.IFA_F_SECONDARY == 0 {
+			if ip.IsGlobalUnicast() && ip != n.config.Floating && addr.Flags&unix.IFA_F_SECONDARY == 0 {
 				all = append(all, LAN{a.Name, ip, a.HardwareAddr.String()})
 			}
 		}

@@ -59,6 +59,8 @@ type Config struct {
 	Bridge string
 	// Namespaces is the directory in which the containers' network namespaces get their names.
 	Namespaces string
+	// Floating is an address that the node has at times, and is not known by.
+	Floating netip.Addr
 }
 
 // Network is the part of the kernel's network that is piswarm's.

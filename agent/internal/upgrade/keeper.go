@@ -147,7 +147,7 @@ func (k Keeper) agentIs(ctx context.Context, version string) bool {
 const (
 	answerLimit = 30 * time.Second // for it to answer at all
 	healthLimit = 2 * time.Minute  // for all of it
-	steadyTime  = 5 * time.Second  // that all has to be well
+	steadyTime  = 3 * time.Second  // that all has to be well
 	lookEvery   = 500 * time.Millisecond
 	restartWait = 10 * time.Second // for an agent to end that was asked to
 )

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,9 +12,12 @@ import (
 )
 
 // TestNames asks from the laptop, as any computer of the LAN would, for the nodes' names and for the cluster's, which
-// moves with the leadership.
+// moves with the leadership, as the floating address does.
 func TestNames(t *testing.T) {
 	s := newShelf(t, 2)
+	vip := s.float()
+	s.load("pi1")
+	s.piswarm("pi1", "create --name greeters --publish 9000:5000 --replicas 2 greeter")
 	address := map[string]string{}
 	for _, h := range s.lab.List() {
 		address[h.Name] = h.Address
@@ -22,6 +26,7 @@ func TestNames(t *testing.T) {
 		s.eventually(20*time.Second, pi+".local answers", func() bool { return s.mdns(pi+".local.") == address[pi] })
 	}
 	leader := s.status("pi1").Leader
+	s.floats(vip, leader)
 	s.eventually(20*time.Second, "piswarm.local is the leader", func() bool { return s.mdns("piswarm.local.") == address[leader] })
 	s.powerOff(leader)
 	next := map[string]string{"pi1": "pi2", "pi2": "pi1"}[leader]
@@ -29,6 +34,48 @@ func TestNames(t *testing.T) {
 	if got := s.mdns("nobody.local."); got != "" {
 		t.Errorf("nobody.local is %s", got)
 	}
+	s.floats(vip, next)
+	s.powerOn(leader)
+	s.awaitReady(2)
+	s.floats(vip, leader) // which has the smaller ID
+	// An agent that only starts anew leaves it where it is; one that leaves the cluster does not.
+	s.must(leader, "pkill", "-INT", "-f", "piswarm agent$")
+	if !s.has(leader, vip) {
+		t.Errorf("%s gave %s up, to start anew", leader, vip)
+	}
+	s.awaitReady(2)
+	s.piswarm(leader, "leave")
+	s.floats(vip, next)
+}
+
+// float gives the cluster a floating address.
+func (s *shelf) float() (vip string) {
+	s.t.Helper()
+	own := s.lab.List()[0].Address
+	vip = own[:strings.LastIndex(own, ".")] + ".201"
+	for _, pi := range pis(2) {
+		s.must(pi, "sh", "-c", "mkdir -p /etc/piswarm; echo 'vip = \""+vip+"\"' >>/etc/piswarm/piswarm.toml; pkill -INT -f 'piswarm agent$'")
+	}
+	s.awaitReady(2)
+	return vip
+}
+
+func (s *shelf) has(node, address string) bool {
+	s.t.Helper()
+	return strings.Contains(s.must(node, "ip", "-4", "addr", "show"), "inet "+address+"/32")
+}
+
+// floats waits until the address is that node's alone, and the service answers there.
+func (s *shelf) floats(vip, node string) {
+	s.t.Helper()
+	s.eventually(20*time.Second, vip+" is at "+node+" and answers", func() bool {
+		for _, h := range s.lab.List() {
+			if h.Name != lab.LaptopName && h.Power == "on" && s.has(h.Name, vip) != (h.Name == node) {
+				return false
+			}
+		}
+		return s.on("laptop", "curl", "-sS", "--fail", "--max-time", "1", "http://"+vip+":9000/").code == 0
+	})
 }
 
 // mdns asks for a name's address by multicast from the laptop, "" if there is none within half a second.

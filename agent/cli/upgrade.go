@@ -22,13 +22,13 @@ func newUpgradeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade --from DIRECTORY|FILE [OPTIONS]",
 		Short: "Install another version of piswarm on all nodes",
-		Long: `Install another version of piswarm on all nodes, one after the other. Each has to be well with it, with all tasks running
-that ran before, before the next one's turn: the node that is asked comes last. Containers run on and ports answer meanwhile.
-A node that is not well goes back to what it had by itself, and the others stay as they are.
+		Long: `Install another version of piswarm on all nodes, one after the other. Each has to be well with it, with all
+tasks running that ran before, before it is the next one's turn; the node that is asked comes last. Containers run on
+and ports answer meanwhile. A node that is not well goes back by itself to what it had, and the others stay as they are.
 
-DIRECTORY holds the packages as they are released, piswarm_VERSION_ARCHITECTURE.deb: each node gets the one for it. Nodes on
-which piswarm is a program without a package take piswarm-linux-ARCHITECTURE. What a node has already it does not get again,
-so a command that was interrupted is finished by the next one.`,
+DIRECTORY holds the packages as they are released, piswarm_VERSION_ARCHITECTURE.deb: each node gets the one for it.
+Nodes on which piswarm is a program without a package take piswarm-linux-ARCHITECTURE. What a node has already it does
+not get again, so a command that was interrupted is finished by the next one.`,
 		Example: `  piswarm upgrade --from ./packages/
   piswarm -H ssh://pi@pi1.local upgrade --from piswarm_1.3.0_armhf.deb`,
 		Args:              noArgs,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/piswarm/piswarm/agent/internal/rotation"
 	"github.com/piswarm/piswarm/agent/internal/trust"
+	piswarm "github.com/piswarm/piswarm/pkg/client"
 )
 
 // allowed is who may call what, beside the table that the program goes by: a new route is thought about twice.
@@ -115,11 +116,16 @@ func openDoors(t *testing.T) doors {
 		t.Fatal(err)
 	}
 	shelf := httptest.NewUnstartedServer(New(member{n}, slog.New(slog.DiscardHandler)).NodeHandler(Offer{
-		Exchange: func(from string, message []byte) ([]byte, error) { return append([]byte(from+" "), message...), nil },
-		Rotate:   func(string, rotation.Step) (rotation.State, error) { return rotation.State{}, errors.New("not now") },
-		Secret:   func() rotation.State { return rotation.State{Primary: secret.ClusterID()} },
-		Images:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }),
-		Age:      func() time.Duration { return time.Second },
+		Exchange:  func(from string, message []byte) ([]byte, error) { return append([]byte(from+" "), message...), nil },
+		Rotate:    func(string, rotation.Step) (rotation.State, error) { return rotation.State{}, errors.New("not now") },
+		Secret:    func() rotation.State { return rotation.State{Primary: secret.ClusterID()} },
+		Installed: func(context.Context) (piswarm.Upgrade, error) { return piswarm.Upgrade{Version: "1"}, nil },
+		Install: func(_ context.Context, _ piswarm.UpgradeFile, body io.Reader) error {
+			_, err := io.Copy(io.Discard, body)
+			return err
+		},
+		Images: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }),
+		Age:    func() time.Duration { return time.Second },
 	}))
 	shelf.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	shelf.Listener = tls.NewListener(shelf.Listener, server.Server())

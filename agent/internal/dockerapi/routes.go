@@ -32,6 +32,13 @@ func (s *server) routes() *http.ServeMux {
 		"GET /tasks":      s.taskList,
 		"GET /tasks/{id}": s.taskInspect,
 
+		"POST /containers/{id}/stop":    s.containerStop,
+		"POST /containers/{id}/restart": s.containerStop, // its node starts it again
+		"POST /containers/{id}/kill":    s.containerKill,
+		"POST /containers/{id}/exec":    s.execCreate,
+		"POST /exec/{id}/resize":        s.execResize,
+		"GET /exec/{id}/json":           s.execInspect,
+
 		"GET /containers/json":      s.containerList,
 		"GET /containers/{id}/json": s.containerInspect,
 
@@ -65,6 +72,13 @@ func (s *server) routes() *http.ServeMux {
 	} {
 		mux.HandleFunc(pattern, s.handle(h))
 	}
+	// These stream, or take the connection over.
+	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("GET /services/{id}/logs", s.serviceLogs)
+	mux.HandleFunc("GET /tasks/{id}/logs", s.taskLogs)
+	mux.HandleFunc("GET /containers/{id}/logs", s.containerLogs)
+	mux.HandleFunc("GET /containers/{id}/stats", s.containerStats)
+	mux.HandleFunc("POST /exec/{id}/start", s.execStart)
 	mux.HandleFunc("POST /images/create", s.imageCreate)
 	mux.HandleFunc("POST /images/load", s.imageLoad)
 	for pattern, instead := range refused {
@@ -94,6 +108,8 @@ var refused = map[string]string{
 	"POST /containers/{id}/start":       "a task's container is started by its node: `docker service update --force` replaces all of a service",
 	"POST /containers/{id}/rename":      "the container of a task is named by its service",
 	"POST /containers/{id}/update":      "what a container may use is its service's matter: `docker service update`",
+	"POST /containers/{id}/wait":        "a task is its service's: `docker service ps` shows how it ended",
+	"POST /containers/{id}/resize":      "tasks have no terminal",
 	"POST /containers/{id}/pause":       "a task is not paused: `docker service scale` stops it",
 	"POST /containers/{id}/unpause":     "a task is not paused",
 	"POST /containers/{id}/attach":      "tasks have no terminal to attach to: `docker logs -f` shows what they write, `docker exec` runs a command",

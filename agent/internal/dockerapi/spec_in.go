@@ -268,11 +268,7 @@ func (in *reading) networksIn(networks []swarm.NetworkAttachmentConfig) ([]clust
 		if len(n.DriverOpts) > 0 {
 			return nil, errNoEffect("driver options of network "+name, "a network is a name here, and has none")
 		}
-		ref := cluster.NetworkRef{Name: name}
-		for _, alias := range n.Aliases {
-			ref.Aliases = append(ref.Aliases, alias)
-		}
-		out = append(out, ref)
+		out = append(out, cluster.NetworkRef{Name: name, Aliases: n.Aliases})
 	}
 	if len(out) > len(in.base.Networks) {
 		in.warn("%s", oneNetwork)

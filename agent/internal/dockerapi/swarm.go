@@ -29,7 +29,7 @@ func (s *server) swarmInit(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if v.ClusterID != "" {
-		return nil, problem{http.StatusServiceUnavailable, errors.New(`This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`)}
+		return nil, problem{http.StatusServiceUnavailable, constantError(`This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`)}
 	}
 	switch {
 	case in.ForceNewCluster:
@@ -167,7 +167,7 @@ func (s *server) swarmLeave(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if !s.inSwarm(r.Context()) {
-		return nil, problem{http.StatusServiceUnavailable, errors.New("This node is not part of a swarm")}
+		return nil, problem{http.StatusServiceUnavailable, constantError("This node is not part of a swarm")}
 	}
 	if _, err := s.api.Leave(r.Context()); err != nil {
 		return nil, err

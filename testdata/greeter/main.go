@@ -43,6 +43,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	log.Printf("%s answers on port %s", hostname, address[1:])
 	if err := run(ctx, address, greeting(hostname, os.Getenv("GREETER_VERSION"))); err != nil {
 		log.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func (t task) docker() swarm.Task {
 		ID: t.id, Meta: swarm.Meta{Version: swarm.Version{Index: uint64(max(t.Since.Unix(), 1))}, CreatedAt: t.made, UpdatedAt: t.Since},
 		Annotations: swarm.Annotations{Labels: map[string]string{}},
 		Spec:        taskOut(spec), ServiceID: t.service.ID, Slot: t.Slot, NodeID: swarmID(t.NodeID), DesiredState: desired(t.Task),
-		Status: swarm.TaskStatus{Timestamp: t.Since, State: state(t.Task), Message: string(t.State), Err: t.Error},
+		Status: swarm.TaskStatus{Timestamp: t.Since, State: stateOf(t.Task), Message: string(t.State), Err: t.Error},
 	}
 	if t.State == cluster.Unhealthy && t.Error == "" {
 		out.Status.Err = "unhealthy"
@@ -154,8 +154,8 @@ func desired(t client.Task) swarm.TaskState {
 	return swarm.TaskStateRunning
 }
 
-// state is what a task does. One that is unhealthy is not there yet, or not any more, as in docker, which ends it.
-func state(t client.Task) swarm.TaskState {
+// stateOf is what a task does. One that is unhealthy is not there yet, or not any more, as in docker, which ends it.
+func stateOf(t client.Task) swarm.TaskState {
 	switch t.State {
 	case cluster.Pending:
 		if t.NodeID != "" {

@@ -131,21 +131,18 @@ func capabilitiesIn(names []string) ([]string, error) {
 // place.
 func healthIn(h *container.HealthConfig, base cluster.Health) (cluster.Health, error) {
 	if h == nil {
-		if base.HTTP != "" || base.TCP {
-			return base, nil
-		}
-		return cluster.Health{}, nil
+		h = &container.HealthConfig{}
 	}
-	out := cluster.Health{Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval}
+	out := cluster.Health{
+		Port: base.Port, Interval: h.Interval, Timeout: h.Timeout, Retries: h.Retries, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval,
+	}
 	if len(h.Test) == 0 {
-		if base.HTTP != "" || base.TCP {
-			out.HTTP, out.TCP, out.Port = base.HTTP, base.TCP, base.Port
-		}
+		out.HTTP, out.TCP = base.HTTP, base.TCP
 		return out, nil
 	}
 	switch kind, args := h.Test[0], h.Test[1:]; {
 	case kind == "NONE":
-		out = cluster.Health{Disabled: true}
+		out.Disabled = true
 	case kind == "CMD" && len(args) > 0:
 		out.Cmd = args
 	case kind == "CMD-SHELL" && len(args) == 1:

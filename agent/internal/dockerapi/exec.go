@@ -79,8 +79,14 @@ func (x *execution) expired(now time.Time) bool {
 	return x.running == nil && !(x.started && x.code == nil) && now.Sub(x.since) > execExpiry
 }
 
+// execCreate is the body of a request to make a command. Docker's own client says besides whether it will wait for it.
+type execCreate struct {
+	container.ExecCreateRequest
+	Detach bool
+}
+
 func (s *server) execCreate(r *http.Request) (any, error) {
-	in, err := read[container.ExecCreateRequest](r)
+	in, err := read[execCreate](r)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +99,8 @@ func (s *server) execCreate(r *http.Request) (any, error) {
 		return nil, badRequest("No exec command specified")
 	case in.Privileged:
 		return nil, unsupported("privileged: a command has the rights of its container")
+	case in.Detach:
+		return nil, errDetach
 	case in.DetachKeys != "":
 		return nil, unsupported("detach keys: a command ends with the connection that started it")
 	}
@@ -110,6 +118,8 @@ func (s *server) execCreate(r *http.Request) (any, error) {
 	}
 	return created{container.ExecCreateResponse{ID: x.id}}, nil
 }
+
+var errDetach = unsupported("detach: a command ends with the connection that started it: leave out --detach")
 
 // sizeIn reads the size of a terminal, its height first.
 func sizeIn(size *[2]uint) (client.Size, error) {
@@ -131,7 +141,7 @@ func (s *server) execStart(w http.ResponseWriter, r *http.Request) {
 		x, err = s.execs.find(r.PathValue("id"))
 	}
 	if err == nil && in.Detach {
-		err = unsupported("detach: a command ends with the connection that started it: leave out --detach")
+		err = errDetach
 	}
 	var running *client.Exec
 	if err == nil {

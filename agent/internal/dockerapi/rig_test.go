@@ -35,7 +35,6 @@ const (
 
 var (
 	bytesOf = "sha256:" + strings.Repeat("a", 64)
-	other   = "sha256:" + strings.Repeat("b", 64)
 )
 
 // node1 is a node whose API and state are the real ones, and whose neighbours are not there.

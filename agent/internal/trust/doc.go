@@ -43,8 +43,9 @@
 // A member gone bad has the secret and so, like any member, all of the state: it writes services, plans and deletions
 // that all others obey, answers as any other node (each derives the CA, so a certificate keeps honest nodes apart and
 // mistakes out, no forger), and through privileged containers is root everywhere. What holds against it is little, by
-// choice: a cluster without a server has nobody else to trust. The API gives members no commands and no token; a record
-// has to be well formed and in its bounds; a report is taken in only in its own node's name, and what a node says in
+// choice: a cluster without a server has nobody else to trust. What people ask of any node (output, a shell
+// in a container, an upgrade) a member may ask of the node that it concerns, for it does so in their name; the API gives
+// members no token and no other commands. A record has to be well formed and in its bounds; a report is taken in only in its own node's name, and what a node says in
 // an exchange only under the ID that its certificate proves; a removed node gets no answer by that name; nobody gets at
 // another's keys through serf's own queries, which are dropped. All of that stops accidents and the careless, and after a
 // change of the secret without it the bad one is a stranger. It can be in the way of that change as long as it is on.

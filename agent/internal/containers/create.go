@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/client"
@@ -88,6 +89,7 @@ func (r *Runtime) assemble(ctx context.Context, s Spec) error {
 		client.WithContainerLabels(s.labels(group, signal)),
 		client.WithSnapshotter(snapshotter),
 		client.WithNewSnapshot(s.ID, image),
+		client.WithRuntime(runtimeName, runtimeOptions(readCgroups(cgroupRoot), exec.LookPath)),
 		func(ctx context.Context, cl *client.Client, c *containers.Container) error {
 			spec, err := r.ociSpec(ctx, cl, c, s, config.Config, files)
 			if err != nil {

@@ -112,10 +112,24 @@ func tell(path string, mistakes []error) error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == b.String() {
 		return nil
 	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+	if err := writeThrough(path, b.String()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+// writeThrough writes a file so that it is on the card before a person pulls the plug to read it. A file of its own and a
+// rename, as elsewhere, would leave rests on a file system that knows no better.
+func writeThrough(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // oneLine makes one printable line of a mistake, which may quote what a stranger wrote.

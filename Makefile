@@ -7,7 +7,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages bench lint clean setup greeter
+.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages image test-image bench lint clean setup greeter
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -18,7 +18,7 @@ demo: setup build greeter ## three virtual Pis serve the greeters
 test: lint test-unit test-fuzz test-e2e ## everything that CI runs
 
 test-unit: setup ## every package but the whole clusters, with the race detector
-	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... ./testdata/escape | grep -v /agent/e2e)
+	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... ./testdata/escape | grep -v -e /agent/e2e -e /images/trial)
 	# Real members of serf in virtual time crash the race detector of Go 1.26 now and then, in timers of memberlist's.
 	$(GO) test -count=1 -timeout 5m ./agent/internal/replication ./agent/internal/gossip
 
@@ -53,6 +53,14 @@ vuln: ## looks for known holes in what the program is made of
 
 packages: cross ## Debian packages for every kind of Pi, and for a PC
 	GO='$(GO)' VERSION='$(VERSION)' cross/package.sh
+
+image: ## an SD card's image for BOARD=zero|pi2|pi3, with a token of its own, or TOKEN=none
+	images/setup.sh
+	GO='$(GO)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' TOKEN='$(TOKEN)' images/build.sh $(BOARD)
+
+test-image: greeter ## boots the image of BOARD=zero|pi3 in QEMU: two Pis, a cluster, a power cut; half an hour
+	images/setup.sh test
+	$(GO) test -count=1 -v -timeout 2h ./images/trial -board '$(BOARD)'
 
 bench: setup build greeter cross ## figures beside their targets; writes bench.json
 	testdata/proxies.sh build/proxies

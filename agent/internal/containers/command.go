@@ -235,7 +235,7 @@ func setCommand(ctx context.Context, p *specs.Process, pid int, c Command) error
 		return nil
 	}
 	// As the container sees its files now, which may be others than its image's.
-	spec := &specs.Spec{Process: p, Root: &specs.Root{Path: fmt.Sprintf("/proc/%d/root", pid)}}
+	spec := &specs.Spec{Process: p, Linux: &specs.Linux{}, Root: &specs.Root{Path: fmt.Sprintf("/proc/%d/root", pid)}}
 	if err := oci.WithUser(c.User)(ctx, nil, &containers.Container{}, spec); err != nil {
 		return rejectf("user %s: %w", c.User, err)
 	}

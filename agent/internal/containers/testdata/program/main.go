@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 func main() {
@@ -41,7 +43,52 @@ func main() {
 		orphans()
 	case "eat":
 		eat()
+	case "talk":
+		talk()
+	case "tick":
+		for i := 0; ; i++ {
+			fmt.Println("tick", i)
+			time.Sleep(20 * time.Millisecond)
+		}
 	}
+}
+
+// talk says who it is and how large its terminal is, repeats its input, and starts what goes on in the background.
+func talk() {
+	size := func() string {
+		var s struct{ rows, columns, x, y uint16 }
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, 1, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&s))); errno != 0 {
+			return "no terminal"
+		}
+		return fmt.Sprintf("%dx%d", s.rows, s.columns)
+	}
+	dir, _ := os.Getwd()
+	fmt.Println(os.Getuid(), os.Getgid(), dir, os.Getenv("FROM"), os.Getenv("TERM"), size())
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	go func() {
+		for range resized {
+			fmt.Println("resized", size())
+		}
+	}()
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		switch text := in.Text(); text {
+		case "child":
+			if err := exec.Command("/program", "sleep").Start(); err != nil {
+				fmt.Println(err)
+			}
+			fmt.Println("started")
+		case "exit":
+			os.Exit(3)
+		case "pour":
+			fmt.Print(strings.Repeat("a line of it\n", 80_000), "the end\n")
+			os.Exit(5)
+		default:
+			fmt.Println("said", text)
+			fmt.Fprintln(os.Stderr, "heard", text)
+		}
+	}
+	os.Exit(7)
 }
 
 // read prints the owner and the mode of a file, and what it says.

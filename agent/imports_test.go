@@ -110,6 +110,13 @@ var bans = []struct {
 		func(_, to string) bool { return is(to, "agent/cli", "agent/cmd") },
 		"imports go cmd, cli, agent, loops and adapters, pkg, and only that way",
 	}, {
+		"compose files are the command line's alone",
+		func(p string) bool { return !is(p, "agent/cli/compose") },
+		func(from, to string) bool {
+			return strings.HasPrefix(to, "github.com/compose-spec/") || to == "agent/cli/compose" && from != "agent/cli"
+		},
+		"an agent runs what its API is given: it reads no files of other programs, and a Pi Zero has no memory for that",
+	}, {
 		"main is thin",
 		func(p string) bool { return is(p, "agent/cmd") },
 		func(_, to string) bool {

@@ -86,6 +86,7 @@ Any node takes any command, and every node answers every published port.`
 	add(groupServices, newExecCommand(a))
 	add(groupCluster,
 		newServiceCommand(a),
+		newStackCommand(a),
 		newNodeCommand(a),
 		newImageCommand(a),
 		newSecretCommand(a),

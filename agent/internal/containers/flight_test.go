@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,7 +88,7 @@ func TestJoinedFailureIsTriedAgain(t *testing.T) {
 func TestStalledTransferGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
-		p := &patience{next: silentServer{}, once: true}
+		p := &patience{next: silentServer{}, once: true, got: new(atomic.Uint64)}
 		for range 2 {
 			if _, err := p.RoundTrip(request(t)); err == nil {
 				t.Fatal("no error")

@@ -41,7 +41,7 @@ func (r *Runtime) resolver(peers []Peer, registry bool) (remotes.Resolver, error
 		}
 		// Once a peer failed it is not asked again in this pull: an image has dozens of parts, and each would
 		// wait for it anew.
-		patience := &patience{next: p.Client.Transport, once: true}
+		patience := &patience{next: p.Client.Transport, once: true, got: &r.fromPeers}
 		cl := *p.Client
 		cl.Transport = patience
 		first = append(first, docker.RegistryHost{
@@ -52,7 +52,7 @@ func (r *Runtime) resolver(peers []Peer, registry bool) (remotes.Resolver, error
 	registries := config.ConfigureHosts(r.inNamespace(context.Background()), config.HostOptions{
 		HostDir: config.HostDirFromRoot(r.cfg.HostsDir),
 		UpdateClient: func(cl *http.Client) error {
-			cl.Transport = &patience{next: cl.Transport}
+			cl.Transport = &patience{next: cl.Transport, got: &r.fromRegistries}
 			return nil
 		},
 	})
@@ -77,6 +77,7 @@ type patience struct {
 	next   http.RoundTripper
 	once   bool // give up for good
 	failed atomic.Bool
+	got    *atomic.Uint64 // bytes
 }
 
 func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -100,7 +101,7 @@ func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
 		p.fail(req)
 		return nil, err
 	}
-	resp.Body = &patientBody{body: resp.Body, timer: timer, ctx: ctx, cancel: cancel, fail: func() { p.fail(req) }}
+	resp.Body = &patientBody{body: resp.Body, timer: timer, ctx: ctx, cancel: cancel, fail: func() { p.fail(req) }, got: p.got}
 	return resp, nil
 }
 
@@ -117,12 +118,14 @@ type patientBody struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	fail   func()
+	got    *atomic.Uint64
 }
 
 func (b *patientBody) Read(p []byte) (int, error) {
 	b.timer.Reset(stallLimit)
 	n, err := b.body.Read(p)
 	b.timer.Stop()
+	b.got.Add(uint64(n))
 	if err != nil && err != io.EOF {
 		b.fail()
 		if errors.Is(context.Cause(b.ctx), errStalled) {

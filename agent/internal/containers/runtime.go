@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -72,6 +73,8 @@ type Runtime struct {
 	// the files of the archive, so two imports would mix theirs.
 	loading chan struct{}
 
+	fromPeers, fromRegistries atomic.Uint64 // bytes
+
 	mu          sync.Mutex
 	snapshotter string           // "" until containerd was asked
 	root        string           // likewise: of its content store
@@ -89,6 +92,11 @@ const (
 	// redial is the longest pause between two attempts to reach containerd again.
 	redial = time.Second
 )
+
+// Fetched is how many bytes of images came from other members and from registries.
+func (r *Runtime) Fetched() (peers, registries uint64) {
+	return r.fromPeers.Load(), r.fromRegistries.Load()
+}
 
 // Open prepares a Runtime. containerd need not be up: each call says so by itself, and works again when it is.
 func Open(_ context.Context, cfg Config) (*Runtime, error) {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/coreos/go-iptables/iptables"
 	"github.com/piswarm/piswarm/pkg/loadbalance"
@@ -42,6 +43,8 @@ type Firewall struct {
 	// intact tells that the rules are all there as long as the packet filter has the mark seen.
 	intact bool
 	seen   mark
+
+	changes atomic.Uint64
 }
 
 // Config says which packet filter to use.
@@ -129,6 +132,7 @@ func (f *Firewall) write(ctx context.Context, rules loadbalance.Ruleset, present
 		// To read a thousand services back takes longer than to change one. It is not needed where the mark tells our
 		// own changes from those of others.
 		f.seen = f.seen.after(changed)
+		f.changes.Add(1)
 	}
 	f.applied = &rules
 	return nil
@@ -194,6 +198,9 @@ func (f *Firewall) Repair(ctx context.Context) (repaired bool, err error) {
 	f.applied = nil // no chain's text is known
 	return true, f.write(ctx, rules, present)
 }
+
+// Changes is how often the rules were changed.
+func (f *Firewall) Changes() uint64 { return f.changes.Load() }
 
 // Execs is how many processes the firewall has started.
 func (f *Firewall) Execs() uint64 {

@@ -91,6 +91,7 @@ type Config struct {
 // Gossip is this node's membership. Make one with Start, end it with Close.
 type Gossip struct {
 	serf       *serf.Serf
+	transport  *transport
 	log        *slog.Logger
 	asker      *asker
 	links      links
@@ -144,7 +145,7 @@ func Start(cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start gossip on port %d: %w", cfg.Port, err)
 	}
-	ml.Transport = t
+	ml.Transport, g.transport = t, t
 	g.asker.send = g.send
 	g.asker.silent.Store(true) // until serf is there to send by
 	if g.serf, err = serf.Create(conf); err != nil {
@@ -159,6 +160,9 @@ func Start(cfg Config) (*Gossip, error) {
 	g.work.Go(func() { g.judge(ctx) })
 	return g, nil
 }
+
+// Sent is how many bytes this node has sent to others, in packets and streams, without what the network adds to them.
+func (g *Gossip) Sent() uint64 { return g.transport.sent.Load() }
 
 // run sorts serf's events until Close.
 func (g *Gossip) run(ctx context.Context) {

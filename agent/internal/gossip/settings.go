@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -73,6 +74,7 @@ type transport struct {
 	closed context.Context
 	close  context.CancelFunc
 
+	sent    atomic.Uint64 // bytes
 	gate    *gate.Gate
 	streams chan net.Conn // those that the gate has let in
 	down    chan struct{} // closed when no more come
@@ -118,13 +120,18 @@ func (t *transport) admit() {
 				continue
 			}
 			select {
-			case t.streams <- &bounded{admitted, maxStream}:
+			case t.streams <- &bounded{admitted, maxStream, &t.sent}:
 			case <-t.down:
 				admitted.Close()
 				return
 			}
 		}
 	}
+}
+
+func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
+	t.sent.Add(uint64(len(b)))
+	return t.Transport.WriteTo(b, addr)
 }
 
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
@@ -143,7 +150,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &conn{&bounded{c, maxStream}, context.AfterFunc(t.closed, func() { c.Close() })}, nil
+	return &conn{&bounded{c, maxStream, &t.sent}, context.AfterFunc(t.closed, func() { c.Close() })}, nil
 }
 
 func (t *transport) dial(addr string, timeout time.Duration) (net.Conn, error) {
@@ -168,6 +175,13 @@ func (t *transport) Shutdown() error {
 type bounded struct {
 	net.Conn
 	left int
+	sent *atomic.Uint64 // bytes, of all of them
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	n, err := b.Conn.Write(p)
+	b.sent.Add(uint64(n))
+	return n, err
 }
 
 var errLong = errors.New("the message is too long")

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/piswarm/piswarm/agent/internal/loop"
@@ -48,6 +49,8 @@ type Leader struct {
 	again   *time.Timer // wakes the loop
 	ticked  loop.Trigger
 	led     bool
+	leader  string // at the last look; empty while there is none
+	changes atomic.Uint64
 	purged  time.Time // when tombstones were dropped last
 }
 
@@ -73,10 +76,17 @@ func (l *Leader) Run(ctx context.Context) error {
 	}.Run(ctx)
 }
 
+// Changes is how often another node, or none, was seen to lead. The first leader is one.
+func (l *Leader) Changes() uint64 { return l.changes.Load() }
+
 func (l *Leader) pass(context.Context) error {
 	v := l.cfg.View()
 	l.look(v.Members)
 	l.watch(v.Reports)
+	if v.Leader != l.leader {
+		l.leader = v.Leader
+		l.changes.Add(1)
+	}
 	if leads := v.Leader == v.Self; leads != l.led {
 		l.led = leads
 		l.cfg.Log.Info("leadership", "leads", leads)

@@ -16,6 +16,9 @@ const limit = time.Minute
 // Watchdog knows which passes are under way, and so which of them hang. There is one for all loops of an agent; its
 // zero value is ready.
 type Watchdog struct {
+	// Took is told how long each pass took. Optional.
+	Took func(loop string, d time.Duration)
+
 	mu     sync.Mutex
 	passes map[*underWay]bool
 }
@@ -42,6 +45,9 @@ func (w *Watchdog) begin(name string) (end func()) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.passes, p)
+		if w.Took != nil {
+			w.Took(p.name, time.Since(p.since))
+		}
 	}
 }
 

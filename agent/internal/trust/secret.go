@@ -92,6 +92,16 @@ func (s Secret) ClusterID() string {
 	return tokenEncoding.EncodeToString(s.derive("piswarm cluster id v1", 5))
 }
 
+// MetricsToken lets who has it read the metrics of every node, and do nothing else.
+func (s Secret) MetricsToken() string {
+	return "PSWM-metrics-" + tokenEncoding.EncodeToString(s.derive("piswarm metrics token v1", 20))
+}
+
+// IsMetricsToken tells whether a token is the one of MetricsToken, in constant time.
+func (s Secret) IsMetricsToken(token string) bool {
+	return subtle.ConstantTimeCompare([]byte(token), []byte(s.MetricsToken())) == 1
+}
+
 // GossipKey is the AES-256 key of the gossip.
 func (s Secret) GossipKey() []byte { return s.derive("piswarm gossip key v1", 32) }
 

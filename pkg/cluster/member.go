@@ -4,8 +4,9 @@ import "net/netip"
 
 // Ports that every node answers on.
 const (
-	GossipPort  = 7946 // tcp and udp
-	NodeAPIPort = 7947 // tcp
+	GossipPort    = 7946 // tcp and udp
+	NodeAPIPort   = 7947 // tcp
+	DashboardPort = 7948 // tcp
 )
 
 // Member is a node as the membership sees it, or, while it is off, as the state remembers it.

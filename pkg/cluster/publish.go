@@ -11,7 +11,7 @@ import (
 const maxPorts = 256
 
 // Ports that a service cannot publish: the agent of every node answers on them.
-var agentPorts = map[uint16]string{GossipPort: "gossip", NodeAPIPort: "the node API", 7948: "the dashboard"}
+var agentPorts = map[uint16]string{GossipPort: "gossip", NodeAPIPort: "the node API", DashboardPort: "the dashboard"}
 
 // String writes a port as --publish takes it, in short where that says it all.
 func (p Port) String() string {

@@ -103,8 +103,8 @@ func iptables(ctx context.Context, m Machine) Finding {
 	return fine("%s", version)
 }
 
-// owned are the ports that every node answers on: gossip, the node API.
-var owned = map[string]string{"1F0A": "7946", "1F0B": "7947"}
+// owned are the ports that every node answers on: gossip, the node API, the page.
+var owned = map[string]string{"1F0A": "7946", "1F0B": "7947", "1F0C": "7948"}
 
 // ports looks for other programs on the ports of the agent.
 func ports(_ context.Context, m Machine) Finding {

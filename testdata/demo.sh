@@ -20,7 +20,7 @@ trap '"$piswarm" lab down >/dev/null 2>&1 || true' EXIT
 trap 'exit 130' INT TERM
 
 say 'three virtual Pis are switched on'
-"$piswarm" lab up --nodes 3
+"$piswarm" lab up --nodes 3 --forward 7948
 until on pi1 piswarm status 2>/dev/null | grep -q '3 nodes'; do sleep 0.1; done
 until [ "$(on pi1 piswarm status | grep -c ' ready ')" = 3 ]; do sleep 0.1; done
 on pi1 piswarm status

@@ -19,10 +19,16 @@ need git git
 need ssh openssh-client
 need dropbear dropbear-bin # an ssh server that comes without a service to start
 need systemd-analyze systemd
+need chromium chromium # looks at the page
+need npm npm           # fetches axe-core
 need gcc gcc # for the race detector
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 
-[ -n "$missing" ] || exit 0
+axe() { "$(dirname "$0")/axe.sh" "$(dirname "$0")/../build/axe.min.js"; }
+if [ -z "$missing" ]; then
+	axe
+	exit 0
+fi
 if [ "$(id -u)" != 0 ]; then
 	echo "piswarm: missing:$missing. Install them (sudo apt-get install$missing), or run make as root" >&2
 	exit 1
@@ -31,3 +37,4 @@ echo "installing$missing"
 apt-get update -qq
 # The services of these packages stay off: the lab starts its own containerd for each virtual Pi.
 DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+axe

@@ -17,12 +17,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/piswarm/piswarm/agent/internal/api"
 	"github.com/piswarm/piswarm/agent/internal/containers"
+	"github.com/piswarm/piswarm/agent/internal/dashboard"
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/dockerapi"
 	"github.com/piswarm/piswarm/agent/internal/identity"
@@ -71,6 +73,9 @@ type Agent struct {
 	session *session   // nil while there is none, or it is not up yet
 
 	changing sync.Mutex // a membership is read, changed and saved
+
+	visitors *dashboard.Sessions // of the page
+	passes   *metrics.Set        // how long those of the loops took
 
 	watchdog  loop.Watchdog
 	ending    atomic.Bool // the machine goes down, or the agent for good
@@ -160,7 +165,11 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 	if opts.VIP.IsValid() {
 		cfg.VIP = opts.VIP
 	}
-	a := &Agent{opts: opts, cfg: cfg, log: opts.Log, dir: identity.Dir(opts.Paths.Data), changed: make(chan struct{})}
+	a := &Agent{
+		opts: opts, cfg: cfg, log: opts.Log, dir: identity.Dir(opts.Paths.Data), changed: make(chan struct{}),
+		visitors: &dashboard.Sessions{}, passes: metrics.NewSet(),
+	}
+	a.watchdog.Took = a.took
 	if a.node, err = a.dir.Node(); err != nil {
 		return nil, err
 	}

@@ -36,7 +36,12 @@ type Config struct {
 	VIP netip.Addr `toml:"vip"`
 	// Labels are this node's at its first start.
 	Labels map[string]string `toml:"labels"`
+	// Dashboard says who may look at this node's page without signing in: DashboardView, or, empty, nobody.
+	Dashboard string `toml:"dashboard"`
 }
+
+// DashboardView lets everyone look who reaches the node.
+const DashboardView = "view"
 
 // LoadConfig reads piswarm.toml. A file that is not there is one with nothing in it.
 func LoadConfig(path string) (Config, error) {
@@ -67,6 +72,9 @@ func LoadConfig(path string) (Config, error) {
 			return c, fmt.Errorf("%s: vip: %w", path, err)
 		}
 	}
+	if c.Dashboard != "" && c.Dashboard != DashboardView {
+		return c, fmt.Errorf("%s: dashboard: bad value %q: want %q, to let everyone on the network look at the page, or no such line", path, c.Dashboard, DashboardView)
+	}
 	if err := cluster.ValidateLabels(c.Labels); err != nil {
 		return c, fmt.Errorf("%s: labels: %w", path, err)
 	}
@@ -88,7 +96,7 @@ func explain(err error) error {
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		first := unknown.Errors[0]
 		row, _ := first.Position()
-		return fmt.Errorf("line %d: there is no setting %s: want token, cluster, advertise, vip or labels", row, strings.Join(first.Key(), "."))
+		return fmt.Errorf("line %d: there is no setting %s: want token, cluster, advertise, vip, labels or dashboard", row, strings.Join(first.Key(), "."))
 	}
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {

@@ -34,7 +34,7 @@ func TestLoadConfigRefuses(t *testing.T) {
 	token := trust.NewSecret().Token()
 	secret := token[len(token)-20:]
 	for name, test := range map[string]struct{ text, want string }{
-		"unknown setting":       {"cluster = \"home\"\ntokne = \"" + token + "\"\n", "line 2: there is no setting tokne: want token, cluster, advertise, vip or labels"},
+		"unknown setting":       {"cluster = \"home\"\ntokne = \"" + token + "\"\n", "line 2: there is no setting tokne: want token, cluster, advertise, vip, labels or dashboard"},
 		"vip of IPv6":           {"vip = \"fe80::1\"\n", "vip: fe80::1 is no address that a node of a LAN can have: want an IPv4 address, for example 192.168.1.250"},
 		"vip of a loop":         {"vip = \"127.0.0.1\"\n", "vip: 127.0.0.1 is no address"},
 		"unknown table":         {"[agent]\nname = \"x\"\n", "there is no setting agent"},

@@ -62,6 +62,7 @@ type session struct {
 	images  *images
 	vault   *vault
 	api     *api.Member
+	paged   atomic.Bool // the page is served
 
 	receiver *rotation.Receiver
 	keying   sync.Mutex  // a change of the secrets, on disk and in use
@@ -69,9 +70,10 @@ type session struct {
 	hints    hints       // of a newer secret than this node's
 	strayed  atomic.Bool // the others go by a secret that this node does not know
 
-	leader  *leader.Leader
-	worker  *worker.Worker
-	ingress *ingress.Ingress
+	leader   *leader.Leader
+	worker   *worker.Worker
+	ingress  *ingress.Ingress
+	firewall *firewall.Firewall
 
 	born    time.Time
 	opened  chan struct{}   // closed when all of the above is there
@@ -175,7 +177,7 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 	s.state = replication.New(replication.Config{
 		Store: s.store, Disk: s.disk, Peers: others{s}, MaxBroadcast: gossip.MaxMessage, Compared: s.compared, Log: s.log,
 	})
-	filter, err := firewall.New(firewall.Config{})
+	s.firewall, err = firewall.New(firewall.Config{})
 	if err != nil {
 		return nil, err
 	}
@@ -205,13 +207,14 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 		},
 		secrets: func() []trust.Secret { return a.membership().Keys.Secrets() },
 	}
-	s.loops(filter)
+	s.loops()
 	s.api = &api.Member{
 		Store: s.store, View: s.reader.View, Members: s.members.Subscribe, Images: s.images,
 		Tasks: tasks{s}, Peer: s.peers.Patient,
 		Token: func() string { return a.membership().Keys.Primary.Token() }, Rotate: s.rotate,
 		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal, Open: s.vault.open,
 		Upgrades: upgrades{s},
+		Invite: s.invite, MetricsToken: s.metricsToken,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err
@@ -222,7 +225,7 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 }
 
 // loops makes the three loops that decide.
-func (s *session) loops(filter *firewall.Firewall) {
+func (s *session) loops() {
 	leaderWake, _ := s.members.Subscribe() // for the session's life, as the next two
 	workerWake, _ := s.members.Subscribe()
 	ingressWake, _ := s.members.Subscribe()
@@ -232,7 +235,7 @@ func (s *session) loops(filter *firewall.Firewall) {
 	})
 	s.ingress = ingress.New(ingress.Config{
 		Store: s.store, View: s.reader.View, Place: s.place.get, Members: ingressWake, Network: s.agent.network,
-		Firewall: filter, Names: s.names, Watchdog: &s.agent.watchdog, Log: s.log,
+		Firewall: s.firewall, Names: s.names, Watchdog: &s.agent.watchdog, Log: s.log,
 	})
 	s.worker = worker.New(worker.Config{
 		Store: s.store, View: s.reader.View, Publish: s.state.Publish, Runtime: s.agent.runtime, Network: s.agent.network,
@@ -266,6 +269,7 @@ func (s *session) run(ctx context.Context) error {
 	group.Go(func() error {
 		return serve(ctx, server, tls.NewListener(gate.New(nodeAPILimits).Listener(listener), s.certificate.Server()))
 	})
+	group.Go(func() error { return s.servePage(ctx) })
 	group.Go(func() error { return s.state.Run(ctx) })
 	group.Go(func() error { return s.listen(ctx) })
 	group.Go(func() error { return s.hearWaiting(ctx) })

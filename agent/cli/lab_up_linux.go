@@ -1,19 +1,25 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/piswarm/piswarm/pkg/cluster"
 	"github.com/piswarm/piswarm/pkg/lab"
 )
 
@@ -56,7 +62,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 		Long: `Start a lab. The command is done when all Pis are up and their agents answer; the lab then runs on until piswarm lab
 down.`,
 		Example: `  piswarm lab up
-  piswarm lab up --nodes 5 --forward 9000`,
+  piswarm lab up --nodes 5 --forward 9000 --forward 7948`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -117,6 +123,9 @@ func labUp(ctx context.Context, a *app, o labUpOptions) error {
 		return err
 	}
 	fmt.Fprintf(a.stdout, "The lab is up. Try: piswarm lab exec pi1 -- piswarm status\n")
+	if err := sayLabPage(ctx, a, o); err != nil {
+		return err
+	}
 	return owner.Process.Release()
 }
 
@@ -142,3 +151,42 @@ func readLabNews(news io.Reader, a *app) error {
 		}
 	}
 }
+
+// sayLabPage prints the link to the page of the first Pi, as the browser of this machine reaches it.
+func sayLabPage(ctx context.Context, a *app, o labUpOptions) error {
+	if !slices.Contains(o.forward, cluster.DashboardPort) {
+		fmt.Fprintf(a.stdout, "With --forward %d, it has a page for your browser.\n", cluster.DashboardPort)
+		return nil
+	}
+	l, err := lab.Connect(ctx, labSocket)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, labPageTime)
+	defer cancel()
+	var out, complaint bytes.Buffer
+	for {
+		out.Reset()
+		complaint.Reset()
+		code, err := l.Exec(ctx, "pi1", []string{"piswarm", "dashboard", "--write"}, lab.Stdio{Out: &out, Err: &complaint})
+		if err == nil && code == exitDone {
+			break
+		}
+		// An agent answers some moments before it is a member of the cluster.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the lab is up, but pi1 has no page: %s", strings.TrimSpace(complaint.String()))
+		case <-time.After(labPageRetry):
+		}
+	}
+	link, err := url.Parse(strings.TrimSpace(out.String()))
+	if err != nil {
+		return fmt.Errorf("the lab is up, but the link to its page is none: %w", err)
+	}
+	link.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(cluster.DashboardPort))
+	fmt.Fprintf(a.stdout, "Watch it in your browser, by this link, once: %s\n", link)
+	return nil
+}
+
+// The page of a Pi that has just come up is there within labPageTime.
+const labPageTime, labPageRetry = 20 * time.Second, 100 * time.Millisecond

@@ -99,6 +99,7 @@ Any node takes any command, and every node answers every published port.`
 		newLeaveCommand(a),
 		newTokenCommand(a),
 		newUpgradeCommand(a),
+		newDashboardCommand(a),
 	)
 	add(groupMachine, machineCommands(a)...)
 	add(groupMachine, newVersionCommand(a), newDialStdioCommand(a))

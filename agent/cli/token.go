@@ -32,8 +32,34 @@ func newTokenCommand(a *app) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.AddCommand(newTokenRotateCommand(a), newTokenNewCommand(a))
+	cmd.AddCommand(newTokenRotateCommand(a), newTokenNewCommand(a), newTokenMetricsCommand(a))
 	return cmd
+}
+
+func newTokenMetricsCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "metrics",
+		Short: "Print the token by which Prometheus reads the nodes' metrics",
+		Long: `Print the token by which Prometheus reads the nodes' metrics, as a bearer token, at http://NODE:7948/metrics. It is the
+same on every node, lets nobody do anything else, and changes with the cluster's token (piswarm token rotate).`,
+		Example: `  piswarm token metrics
+  curl -H "Authorization: Bearer $(piswarm token metrics)" http://pi1:7948/metrics`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			token, err := c.MetricsToken(cmd.Context())
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.stdout, token.Token)
+			return err
+		},
+		DisableFlagsInUseLine: true,
+	}
 }
 
 func newTokenRotateCommand(a *app) *cobra.Command {

@@ -41,6 +41,7 @@ func (n *fakeNode) Init(context.Context, client.Init) (string, error) {
 }
 func (n *fakeNode) Join(context.Context, client.Join) error { return errors.New("is in one") }
 func (n *fakeNode) Leave(context.Context) error             { return nil }
+func (n *fakeNode) Metrics(w io.Writer)                     { _, _ = io.WriteString(w, "piswarm_services 1\n") }
 
 // lone is a node in no cluster.
 type lone struct{ *fakeNode }
@@ -129,6 +130,10 @@ func fakeMember(n *fakeNode, store *state.Store, members []cluster.Member) *Memb
 			tell("the new token is on pi1")
 			return client.Rotation{Token: "PSWM-1-y-z", Nodes: []string{"pi1"}, Missing: []string{"twin"}}, nil
 		},
+		Invite: func(write bool) (client.DashboardLink, error) {
+			return client.DashboardLink{URL: fmt.Sprintf("http://192.168.1.20:7948/#sign-in=%t", write)}, nil
+		},
+		MetricsToken: func() (string, error) { return "PSWM-metrics-x", nil },
 		Forget: func(id string) error {
 			n.forgotten = append(n.forgotten, id)
 			return nil

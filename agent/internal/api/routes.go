@@ -81,6 +81,9 @@ func (s *Server) routes(o Offer) []route {
 		{"GET", "/v1/networks/{name}", people, s.member(getNetwork)},
 		{"DELETE", "/v1/networks/{name}", people, s.member(removeNetwork)},
 		{"GET", "/v1/events", people, http.HandlerFunc(s.events)},
+		{"POST", "/v1/dashboard", people, s.member(invite)},
+		{"GET", "/v1/token/metrics", people, s.member(metricsToken)},
+		{"GET", "/metrics", people, http.HandlerFunc(s.metrics)},
 
 		{"POST", ExchangePath, members, s.peer(o, s.exchange(o))},
 		{"POST", RotationPath, members, s.peer(o, s.rotation(o))},

@@ -56,6 +56,10 @@ type Member struct {
 	Seal func(key string, plain []byte) ([]byte, error)
 	// Open decrypts it.
 	Open func(key string, sealed []byte) ([]byte, error)
+	// Invite makes a link that signs one browser in to the page: to look, or to write too. MetricsToken is what reads the
+	// metrics of all nodes.
+	Invite       func(write bool) (client.DashboardLink, error)
+	MetricsToken func() (string, error)
 	// Forget tells all members that a node is gone for good.
 	Forget func(id string) error
 
@@ -70,6 +74,8 @@ type Node interface {
 	Init(context.Context, client.Init) (token string, err error)
 	Join(context.Context, client.Join) error
 	Leave(context.Context) error
+	// Metrics writes what the node counts, in Prometheus' text format.
+	Metrics(io.Writer)
 }
 
 // Server answers the API.

@@ -44,6 +44,11 @@ func startLabOf(t *testing.T, nodes int, token, binary string) *shelf {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return own(t, l)
+}
+
+// own ends the lab with the test.
+func own(t *testing.T, l *lab.Lab) *shelf {
 	s := &shelf{t: t, lab: l}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -214,7 +214,7 @@ func (a *Agent) openSession(ctx context.Context, lan network.LAN, found bool) (*
 		Token: func() string { return a.membership().Keys.Primary.Token() }, Rotate: s.rotate,
 		Forget: s.gossip.Forget, Waiting: s.listWaiting, Seal: s.vault.seal, Open: s.vault.open,
 		Upgrades: upgrades{s},
-		Invite: s.invite, MetricsToken: s.metricsToken,
+		Invite:   s.invite, MetricsToken: s.metricsToken,
 		Write: func(ctx context.Context, keys ...string) (holders, wanted int, err error) {
 			held, err := s.state.Write(ctx, keys...)
 			return held.Holders, held.Wanted, err

@@ -171,6 +171,7 @@ func (n *node1) Usage(string) (client.TaskStats, error) {
 }
 
 func (n *node1) NodeUsage() client.NodeStats { return client.NodeStats{} }
+func (n *node1) Metrics(io.Writer)           {}
 
 // took returns what was asked of the node since.
 func (n *node1) took() string {

@@ -42,8 +42,7 @@ func newTokenMetricsCommand(a *app) *cobra.Command {
 		Short: "Print the token by which Prometheus reads the nodes' metrics",
 		Long: `Print the token by which Prometheus reads the nodes' metrics, as a bearer token, at http://NODE:7948/metrics. It is the
 same on every node, lets nobody do anything else, and changes with the cluster's token (piswarm token rotate).`,
-		Example: `  piswarm token metrics
-  curl -H "Authorization: Bearer $(piswarm token metrics)" http://pi1:7948/metrics`,
+		Example:           `  piswarm token metrics > /etc/prometheus/piswarm.token`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -7,7 +7,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages image test-image bench lint clean setup greeter
+.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages test-packages image test-image bench lint clean setup greeter
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -53,6 +53,10 @@ vuln: ## looks for known holes in what the program is made of
 
 packages: cross ## Debian packages for every kind of Pi, and for a PC
 	GO='$(GO)' VERSION='$(VERSION)' cross/package.sh
+
+test-packages: ## installs, upgrades and removes the Debian package in a Debian of its own
+	@cross/setup.sh
+	GO='$(GO)' cross/test.sh
 
 image: ## an SD card's image for BOARD=zero|pi2|pi3, with a token of its own, or TOKEN=none
 	images/setup.sh

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -34,15 +35,17 @@ func TestUpgrade(t *testing.T) {
 
 // exchangeable is a program for hosts on which the agent's file may be exchanged: each has a copy of its own, where the lab
 // itself gives all of them one.
-func exchangeable(t *testing.T) string {
+func exchangeable(t *testing.T) string { return exchangeableFrom(t, binary) }
+
+func exchangeableFrom(t *testing.T, program string) string {
 	t.Helper()
-	script := strings.ReplaceAll(`#!/bin/sh
-[ "$1" != lab ] || exec REAL "$@"
+	script := strings.NewReplacer("LAB", binary, "REAL", program).Replace(`#!/bin/sh
+[ "$1" != lab ] || exec LAB "$@"
 own=/opt/piswarm/piswarm
 [ "$1" != agent ] || [ -x $own ] || { mkdir -p /opt/piswarm; cp REAL $own.part; mv $own.part $own; }
 [ ! -x $own ] || exec $own "$@"
 exec REAL "$@"
-`, "REAL", binary)
+`)
 	path := filepath.Join(dir, "piswarm-exchangeable")
 	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
@@ -188,4 +191,73 @@ func (s *shelf) late(host string, argv ...string) string {
 	var out strings.Builder
 	code, err := s.lab.Exec(s.t.Context(), host, argv, lab.Stdio{Out: &out, Err: &out})
 	return fmt.Sprint(out.String(), "exit ", code, " ", err)
+}
+
+// TestNeighbours: nodes of an older piswarm and of this one are one cluster, and those of the older one become this one
+// with what they have on disk. The older one is built from the commit that oldest names.
+func TestNeighbours(t *testing.T) {
+	if !soak() {
+		return // it takes the history of the sources, which not every copy of them has
+	}
+	old := os.Getenv("PISWARM_OLD") // a program, to try another one
+	if old == "" {
+		old = buildCommit(t, oldest)
+	}
+	s := startLabOf(t, 3, "", exchangeableFrom(t, old))
+	for _, n := range []string{"pi2"} { // the others are as they were
+		s.replaceProgram(n, binary)
+	}
+	s.piswarm("pi1", "init")
+	token := s.token("pi1")
+	s.join("pi2", token)
+	s.join("pi3", token)
+	s.awaitReady(3)
+	s.load("pi1")
+	s.piswarm("pi1", "create --name older --publish 9000:5000 --replicas 6 greeter")
+	s.piswarm("pi2", "create --name newer --publish 9001:5000 --replicas 6 greeter")
+	s.answering(20*time.Second, "mixed", pis(3), 9000, 6)
+	s.answering(20*time.Second, "mixed", pis(3), 9001, 6)
+	s.piswarm("pi2", "scale older 4")
+	s.piswarm("pi3", "scale newer 5")
+	s.answering(30*time.Second, "scaled by the other", pis(3), 9000, 4)
+	s.answering(30*time.Second, "scaled by the other", pis(3), 9001, 5)
+	s.alike(20*time.Second, "the state is the same on all", pis(3))
+	before := s.allPIDs()
+	s.under("upgrade by hand", func() {
+		for _, n := range []string{"pi1", "pi3"} {
+			s.replaceProgram(n, binary)
+			time.Sleep(5 * time.Second)
+		}
+	})
+	if after := s.allPIDs(); !slices.Equal(before, after) {
+		t.Errorf("containers were %v and are %v", before, after)
+	}
+	s.answering(20*time.Second, "all new", pis(3), 9000, 4)
+	s.piswarm("pi3", "rm older newer")
+}
+
+// oldest is the commit whose nodes still understand those of today, in either direction: what is changed in what nodes say to one
+// another, or keep on disk, is changed so that it stays this one, until a release says otherwise.
+const oldest = "OLDEST"
+
+// buildCommit builds the program of another commit.
+func buildCommit(t *testing.T, commit string) string {
+	t.Helper()
+	from, program := t.TempDir(), filepath.Join(dir, "piswarm-"+commit)
+	for _, line := range []string{
+		"git -C ../.. archive " + commit + " | tar -x -C " + from,
+		"cd " + from + " && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o " + program + " ./agent/cmd/piswarm",
+	} {
+		if out, err := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", line).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+	}
+	return program
+}
+
+// replaceProgram gives a node another program, as a person does by hand.
+func (s *shelf) replaceProgram(node, program string) {
+	s.t.Helper()
+	s.must(node, "sh", "-c", "cp "+program+" /opt/piswarm/next && mv /opt/piswarm/next /opt/piswarm/piswarm && pkill -INT -f 'piswarm agent$'")
+	s.eventually(20*time.Second, node+" runs it", func() bool { return s.on(node, "piswarm", "version").code == 0 })
 }

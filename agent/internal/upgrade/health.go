@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/piswarm/piswarm/pkg/client"
 	"github.com/piswarm/piswarm/pkg/cluster"
@@ -18,14 +14,15 @@ import (
 // awaitHealth waits until an agent of that version has done its work for a while, one and the same process. The former
 // process, or one of another version, is told to end, so that who looks after it starts what is there now.
 func (k Keeper) awaitHealth(ctx context.Context, version string, tasks []string, former int) error {
-	ctx, cancel := context.WithTimeout(ctx, healthLimit)
+	ctx, cancel := context.WithTimeout(ctx, k.limits.health)
 	defer cancel()
 	began := time.Now()
 	answered, told := false, false
 	var well time.Time
+	var last error
 	var process int
 	for {
-		pid, err := k.process()
+		pid, err := k.agent.process()
 		switch {
 		case err != nil:
 			err = fmt.Errorf("%w: %w", errSilent, err)
@@ -35,27 +32,30 @@ func (k Keeper) awaitHealth(ctx context.Context, version string, tasks []string,
 			err = k.health(ctx, version, tasks)
 			answered = answered || err == nil || !errors.Is(err, errSilent)
 		}
+		if ctx.Err() == nil {
+			last = err // not one that comes of the end of the wait
+		}
 		if err != nil || pid != process {
 			well, process = time.Now(), pid
 		}
 		switch {
-		case err == nil && time.Since(well) >= steadyTime:
+		case err == nil && time.Since(well) >= k.limits.steady:
 			return nil
 		case errors.Is(err, errOther) && !told:
 			told = true
-			if err := k.restart(ctx, pid); err != nil {
+			if err := k.agent.restart(ctx, pid, k.limits.restart, k.limits.look); err != nil {
 				return err
 			}
-		case !answered && time.Since(began) > answerLimit:
-			return fmt.Errorf("the agent does not answer within %s: %w", answerLimit, err)
+		case !answered && time.Since(began) > k.limits.answer:
+			return fmt.Errorf("the agent does not answer within %s: %w", k.limits.answer, err)
 		}
 		select {
 		case <-ctx.Done():
-			if err == nil {
-				err = errors.New("it starts again and again")
+			if last == nil {
+				last = errors.New("it starts again and again")
 			}
-			return fmt.Errorf("the agent is not well within %s: %w", healthLimit, err)
-		case <-time.After(lookEvery):
+			return fmt.Errorf("the agent is not well within %s: %w", k.limits.health, last)
+		case <-time.After(k.limits.look):
 		}
 	}
 }
@@ -112,48 +112,4 @@ func (k Keeper) version(ctx context.Context) (client.Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	return c.Version(ctx)
-}
-
-// process is the agent's, as the kernel knows it: who listens on its socket.
-func (k Keeper) process() (int, error) {
-	conn, err := net.DialTimeout("unix", k.Socket, askLimit)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	raw, err := conn.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var who *unix.Ucred
-	var asked error
-	if err := raw.Control(func(fd uintptr) { who, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return 0, err
-	}
-	if asked != nil {
-		return 0, asked
-	}
-	return int(who.Pid), nil
-}
-
-// restart ends the agent, and not its containers; who looks after it starts it again.
-func (k Keeper) restart(ctx context.Context, pid int) error {
-	if hasSystemd() {
-		_, err := run(ctx, healthLimit, "systemctl", "restart", "piswarm.service")
-		return err
-	}
-	if err := unix.Kill(pid, unix.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("end the former agent: %w", err)
-	}
-	for deadline := time.Now().Add(restartWait); time.Now().Before(deadline); {
-		if now, err := k.process(); err != nil || now != pid {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(lookEvery):
-		}
-	}
-	return unix.Kill(pid, unix.SIGKILL)
 }

@@ -16,6 +16,9 @@ type Keeper struct {
 	Dir    Dir
 	Socket string // of the agent
 	Log    *slog.Logger
+
+	limits limits
+	agent  agent
 }
 
 // way is how piswarm is installed on a machine. Each of its steps may be done again.
@@ -29,9 +32,20 @@ type way interface {
 	goBack(context.Context) error
 }
 
+// agent is the process of the agent, whoever starts it.
+type agent interface {
+	// process is the one that answers now.
+	process() (pid int, err error)
+	// restart ends it, and not its containers; who looks after it starts it again.
+	restart(ctx context.Context, pid int, within, look time.Duration) error
+}
+
 // Run carries out what was ordered, if anything was, and notes what came of it. An error is one of the keeper itself: it
 // is to be tried again.
 func (k Keeper) Run(ctx context.Context) error {
+	if k.agent == nil {
+		k.limits, k.agent = usual, socket{k.Socket}
+	}
 	unlock, ok, err := k.Dir.lock()
 	if err != nil || !ok {
 		return err // another one is at it
@@ -66,7 +80,7 @@ func (k Keeper) carryOut(ctx context.Context, o order, w way) client.UpgradeStat
 		return k.failed(ctx, o, w, err, k.agentIs(ctx, o.From))
 	}
 	k.tell("installing", o)
-	former, _ := k.process() // 0, which is nobody's, if none answers
+	former, _ := k.agent.process() // 0, which is nobody's, if none answers
 	if err = w.exchange(ctx); err == nil {
 		k.tell("waiting for the agent", o)
 		err = k.awaitHealth(ctx, version, o.Tasks, former)
@@ -119,7 +133,7 @@ func (k Keeper) failed(ctx context.Context, o order, w way, why error, untouched
 	}
 	k.Log.Warn("going back to the former piswarm", "version", o.From, "error", why)
 	k.tell("going back to "+o.From, o)
-	former, _ := k.process()
+	former, _ := k.agent.process()
 	err := w.goBack(ctx)
 	if err == nil {
 		err = k.awaitHealth(ctx, o.From, o.Tasks, former)
@@ -143,11 +157,14 @@ func (k Keeper) agentIs(ctx context.Context, version string) bool {
 	return err == nil && v.Version == version
 }
 
-// Bounds of the wait for a new agent. A Pi Zero needs some seconds to start it.
-const (
-	answerLimit = 30 * time.Second // for it to answer at all
-	healthLimit = 2 * time.Minute  // for all of it
-	steadyTime  = 3 * time.Second  // that all has to be well
-	lookEvery   = 500 * time.Millisecond
-	restartWait = 10 * time.Second // for an agent to end that was asked to
-)
+// limits bound the wait for a new agent.
+type limits struct {
+	answer  time.Duration // for it to answer at all
+	health  time.Duration // for all of it
+	steady  time.Duration // that all has to be well
+	look    time.Duration // between two looks
+	restart time.Duration // for an agent to end that was asked to
+}
+
+// usual are those of a Pi Zero, which needs some seconds to start an agent.
+var usual = limits{answer: 30 * time.Second, health: 2 * time.Minute, steady: 3 * time.Second, look: 500 * time.Millisecond, restart: 10 * time.Second}

@@ -43,10 +43,13 @@
 // that is shut down first hands its tasks over (shutdown.go). Whatever hangs, systemd's watchdog learns of it
 // (agent.go).
 //
+// Another version of piswarm takes this one's place by a process that outlives it (upgrade.go). While a node leads, it may
+// have an address that the LAN knows the cluster by (vip.go).
+//
 // # Who may import whom
 //
 // agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg. Adapters
-// (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor, boot) know neither one
+// (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor, boot, upgrade, floating) know neither one
 // another nor a loop. Beside them stand trust, the vocabulary of keys; gate, which bounds what strangers may open;
 // reaper, which is a container's first process where it asks for one. Loops (leader, worker, ingress, replication) name
 // the data types of the adapters that they drive and get their behaviour as interfaces. Package rotation decides how a

@@ -50,6 +50,10 @@
 // another's keys through serf's own queries, which are dropped. All of that stops accidents and the careless, and after a
 // change of the secret without it the bad one is a stranger. It can be in the way of that change as long as it is on.
 //
+// The same holds of an upgrade: a member hands another one a package, and it is installed as root. People order it by the
+// socket alone, and a checksum tells that what came is what was sent, not that its maker is honest; but who could send a
+// bad one could as well start a privileged container.
+//
 // Whoever is in at the moment when the secret changes gets the new one. There is no way to tell an honest node from one
 // that has its secret and its name.
 //

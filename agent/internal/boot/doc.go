@@ -7,7 +7,8 @@
 //	timezone                           /etc/localtime
 //	ssh_keys                           /etc/ssh/authorized_keys/pi
 //	wifi: country, ssid, password      /etc/wpa_supplicant/wpa_supplicant-wlan0.conf
-//	cluster, token, advertise, labels  /etc/piswarm/piswarm.toml
+//	cluster, token, advertise,
+//	vip, labels                        /etc/piswarm/piswarm.toml
 //
 // Everybody can read the boot partition, so secrets (token, wifi.password) do not stay there: once they are safe in the
 // system, they are overwritten in place, with as many bytes. An empty secret means the one that was moved before.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type agentSettings struct {
 	Token     string            `toml:"token,omitempty"`
 	Cluster   string            `toml:"cluster,omitempty"`
 	Advertise string            `toml:"advertise,omitempty"`
+	VIP       string            `toml:"vip,omitempty"`
 	Labels    map[string]string `toml:"labels,omitempty"`
 }
 
@@ -65,6 +67,7 @@ func parse(text []byte) (s settings, mistakes []error) {
 		Token:     t.text("token", func(s string) error { _, err := trust.ParseToken(s); return err }),
 		Cluster:   t.text("cluster", cluster.ValidateNodeName),
 		Advertise: t.text("advertise", checkAdvertise),
+		VIP:       t.text("vip", checkVIP),
 	}
 	labels := t.table("labels")
 	s.agent.Labels = map[string]string{}
@@ -220,6 +223,14 @@ func checkPassword(s string) error {
 func checkAdvertise(s string) error {
 	if !linkForm.MatchString(s) {
 		return errors.New("want an interface such as eth0, or an address")
+	}
+	return nil
+}
+
+// checkVIP wants what the agent takes for a floating address.
+func checkVIP(s string) error {
+	if a, err := netip.ParseAddr(s); err != nil || !a.Is4() || !a.IsGlobalUnicast() {
+		return errors.New("want an address of your network, such as 192.168.1.250")
 	}
 	return nil
 }

@@ -41,9 +41,9 @@ func (s *system) apply(want settings) (mistakes []error) {
 		add("wifi", err)
 		s.keep(err)
 	}
-	if a := want.agent; a.Token != "" || a.Cluster != "" || a.Advertise != "" || len(a.Labels) > 0 {
+	if a := want.agent; a.Token != "" || a.Cluster != "" || a.Advertise != "" || a.VIP != "" || len(a.Labels) > 0 {
 		err := s.applyAgent(a)
-		add("token, cluster, advertise, labels", err)
+		add("token, cluster, advertise, vip, labels", err)
 		s.keep(err)
 	}
 	return mistakes

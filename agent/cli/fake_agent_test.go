@@ -43,6 +43,8 @@ type fakeAgent struct {
 	conflict bool              // updates are refused because of something else that exists
 	events   bool              // false: the stream of events is refused
 	progress []client.Progress // of image load and pull
+	networks []client.Network
+	readings int // of what nodes use
 }
 
 func newFakeAgent(t *testing.T) *fakeAgent {
@@ -80,7 +82,12 @@ func (f *fakeAgent) handler() http.Handler {
 	read("GET /v1/status", func(*http.Request) (any, error) {
 		return client.Status{Cluster: f.cluster, Leader: f.leader, Nodes: f.nodeList(), Services: f.serviceList()}, nil
 	})
-	read("GET /v1/services", func(*http.Request) (any, error) { return f.serviceList(), nil })
+	read("GET /v1/services", func(r *http.Request) (any, error) {
+		if r.URL.Query().Get("detail") == "true" {
+			return f.services, nil
+		}
+		return f.serviceList(), nil
+	})
 	read("GET /v1/services/{name}", func(r *http.Request) (any, error) { return f.service(r.PathValue("name")) })
 	read("GET /v1/tasks", func(r *http.Request) (any, error) {
 		tasks := []client.Task{}
@@ -153,6 +160,8 @@ func (f *fakeAgent) handler() http.Handler {
 	mux.HandleFunc("POST /v1/images/load", f.stream)
 	mux.HandleFunc("POST /v1/images/pull", f.stream)
 	mux.HandleFunc("GET /v1/events", f.serveEvents)
+	f.addReach(mux)
+	f.addStacks(read)
 	return mux
 }
 

@@ -31,6 +31,9 @@
 // makes its containers be those of the plans and says in its report what became of them. Each node's ingress turns
 // plans and reports into packet filter rules, routes and names.
 //
+// What somebody wants of one task (its output, a command in it, its end) goes to the task's node without a record: api finds
+// that node and asks it by peers, and tasks.go reaches its containers.
+//
 // What a user wants kept secret is sealed on the node where it is typed (vault.go), and opened by the worker of a node
 // that is about to make a container that reads it.
 //

@@ -54,22 +54,19 @@ func (f *fakeAgent) addReach(mux *http.ServeMux) {
 			_ = http.NewResponseController(w).Flush()
 		}
 		send(client.FrameStderr, "oh\n")
-		for strings.Contains(string(raw), `"stdin":true`) {
+		for over := !strings.Contains(string(raw), `"stdin":true`); !over; {
 			kind, data, err := in.Next()
 			if err != nil {
 				return
 			}
-			if kind == client.FrameEOF {
-				break
-			}
 			switch kind {
 			case client.FrameResize:
 				send(client.FrameStdout, "resized "+string(data)+"\n")
+				over = true
 			case client.FrameStdin:
 				send(client.FrameStdout, "got "+string(data))
-			}
-			if string(data) == "\x03" { // Ctrl-C, which is the command's
-				break
+			case client.FrameEOF:
+				over = true
 			}
 		}
 		send(client.FrameExit, `{"code":5}`)

@@ -255,3 +255,51 @@ func TestImageLoadFromAKeyboard(t *testing.T) {
 		t.Fatal("load waits for a person to type a tar file")
 	}
 }
+
+// TestExecTellsOfTheTerminal: its size, at first and when that changes. Meanwhile it is the command's, and afterwards as before.
+func TestExecTellsOfTheTerminal(t *testing.T) {
+	f := reachable(t)
+	tt := openTerminal(t, 70, 20)
+	before, err := unix.IoctlGetTermios(int(tt.tty.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	a := newApp(tt.tty, &out, &errs)
+	ended := make(chan int, 1)
+	go func() { ended <- a.execute(t.Context(), []string{"--host", f.host, "exec", "-it", "greeters.1", "sh"}) }()
+	raw := func() bool {
+		now, err := unix.IoctlGetTermios(int(tt.tty.Fd()), unix.TCGETS)
+		return err == nil && now.Lflag&unix.ICANON == 0
+	}
+	for deadline := time.Now().Add(10 * time.Second); !raw(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the terminal is not the command's")
+		}
+	}
+	if got := f.last(); !strings.Contains(got, `"tty":true`) || !strings.Contains(got, `"size":{"height":20,"width":70}`) {
+		t.Errorf("%s", got)
+	}
+	if err := term.SetWinsize(tt.tty.Fd(), &term.Winsize{Width: 50, Height: 10}); err != nil {
+		t.Fatal(err)
+	}
+	// The signal may come before anybody waits for it.
+	for code := -1; code < 0; {
+		if err := unix.Kill(unix.Getpid(), unix.SIGWINCH); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case code = <-ended:
+			if code != 5 {
+				t.Errorf("exit %d: %s", code, errs.String())
+			}
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if !strings.Contains(out.String(), `resized {"height":10,"width":50}`) {
+		t.Errorf("%q", out.String())
+	}
+	if after, err := unix.IoctlGetTermios(int(tt.tty.Fd()), unix.TCGETS); err != nil || *after != *before {
+		t.Errorf("the terminal is left as %+v, %v", after, err)
+	}
+}

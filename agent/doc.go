@@ -34,6 +34,9 @@
 // What somebody wants of one task (its output, a command in it, its end) goes to the task's node without a record: api finds
 // that node and asks it by peers, and tasks.go reaches its containers.
 //
+// The page that each node shows (page.go, dashboard) is a client of api like the command line, in the same process. What
+// the parts count (metrics.go) is read when Prometheus asks.
+//
 // What a user wants kept secret is sealed on the node where it is typed (vault.go), and opened by the worker of a node
 // that is about to make a container that reads it.
 //
@@ -52,8 +55,8 @@
 // # Who may import whom
 //
 // agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg. Adapters
-// (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor, boot, upgrade, floating) know neither one
-// another nor a loop. Beside them stand trust, the vocabulary of keys; gate, which bounds what strangers may open;
+// (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor, boot, upgrade, floating,
+// dashboard) know neither one another nor a loop. Beside them stand trust, the vocabulary of keys; gate, which bounds what strangers may open;
 // reaper, which is a container's first process where it asks for one. Loops (leader, worker, ingress, replication) name
 // the data types of the adapters that they drive and get their behaviour as interfaces. Package rotation decides how a
 // secret is changed; agent joins it with the others. The packages that decide (pkg/state, pkg/scheduler,

@@ -6,6 +6,7 @@
 //
 //	gossip key   AES-256, encrypts every packet between members
 //	CA key       Ed25519 seed; each node derives the same certificate authority and signs its own certificate
+//	metrics      the token by which Prometheus reads the nodes' metrics
 //	seal key     AES-256-GCM, encrypts the users' secrets (piswarm secret), see seal.go
 //	cluster ID   a public short name, in mDNS and at the head of the token, where it also catches a mistyped one
 //
@@ -81,6 +82,26 @@
 // memory, 64 at a time and one for an address. A forger can fill the list, and keep a real node off it. Whether a machine
 // is the one that a person means is settled by that person's ssh (piswarm node add): its keys, its known hosts. The secret
 // goes over that connection's standard input, and stands in no command line.
+//
+// # The page
+//
+// Each node shows a page on port 7948, in clear: browsers trust no certificate that a Pi could have. So who listens on
+// the LAN sees what the page shows, and can take over a browser's session, to write if it may write; where that matters, the
+// way is a tunnel to localhost (ssh -L). Against all others: a browser signs in by a code of 144 random bits from somebody who
+// may use the socket, which works once and a quarter of an hour, and travels in the part of a link that browsers send nowhere.
+// There are 8 codes, 32 sessions of a day and 48 streams at most, and package gate counts connections. Browsers send a cookie
+// to every port of a host, so to every container that is published there; a session therefore needs a second value, which
+// the page keeps where only its own port can read it, and sends in a header. A page of another port or host can neither set
+// that header nor claim this page's Origin, and one that has its own name lead to a node (DNS rebinding) is refused by the
+// name, unless that is one of the LAN: .local, .lan, .internal, .home.arpa, one word, or an address.
+//
+// Who may look sees names, addresses, images, states, errors and warnings, of all nodes, and what containers print, as far
+// as their programs tell there what they should not. No environment, argument or label of a container is sent, and no
+// secret or config. With dashboard = "view" anyone who reaches the port looks, without what containers print. Who may write
+// scales, restarts and removes services and drains nodes, and that is all: no image, no command and no mount comes from there.
+// What containers print or are called is never markup, and the page's policy lets no script run but its own.
+//
+// The token of the metrics is derived from the secret, reads figures and nothing else, and changes with the secret.
 //
 // The package does no network I/O and writes no file; the secret leaves it only through Token.
 package trust

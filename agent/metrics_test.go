@@ -69,7 +69,7 @@ func TestGrafana(t *testing.T) {
 }
 
 // line is one of Prometheus' text format.
-var line = regexp.MustCompile(`^(#.*|[a-z_]+(\{[A-Za-z_]+="[^"]*"(,[A-Za-z_]+="[^"]*")*\})? [0-9.e+-]+|[a-z_]+(\{.*\})? (NaN|[+-]Inf))$`)
+var line = regexp.MustCompile(`^(#.*|[a-z_]+(\{[A-Za-z_]+="[^"]*"(, ?[A-Za-z_]+="[^"]*")*\})? [0-9.e+-]+|[a-z_]+(\{.*\})? (NaN|[+-]Inf))$`)
 
 // TestMetrics of a node in no cluster, and of what it runs.
 func TestMetrics(t *testing.T) {

@@ -60,7 +60,7 @@ test-packages: ## installs, upgrades and removes the Debian package in a Debian 
 
 image: ## an SD card's image for BOARD=zero|pi2|pi3, with a token of its own, or TOKEN=none
 	images/setup.sh
-	GO='$(GO)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' TOKEN='$(TOKEN)' images/build.sh $(BOARD)
+	@GO='$(GO)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' TOKEN='$(TOKEN)' images/build.sh $(BOARD) # the token is not shown
 
 test-image: greeter ## boots the image of BOARD=zero|pi3 in QEMU: two Pis, a cluster, a power cut; half an hour
 	images/setup.sh test

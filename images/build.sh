@@ -103,7 +103,7 @@ rm -rf "$work/boot.img" "$work/root.img" "$root"
 
 say "compressing $(du -m "$image" | cut -f1) MiB"
 # As many threads everywhere: the bytes depend on whether it is one.
-xz --threads=4 -1 --force --keep "$image"
+xz --threads=4 -0 --force --keep "$image"
 (cd build && sha256sum "piswarm-$board.img.xz" >"piswarm-$board.img.xz.sha256")
 cat >"build/piswarm-$board.json" <<END
 {

@@ -8,7 +8,7 @@ chmod 440 /etc/sudoers.d/piswarm
 systemctl --quiet enable systemd-networkd systemd-resolved systemd-timesyncd ssh \
 	piswarm-boot piswarm-grow piswarm-ssh-key piswarm-greet piswarm containerd
 # Nothing comes from the network, or is written to the card, because it is four o'clock.
-systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
+systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
 echo piswarm >/etc/hostname
 printf '127.0.0.1\tlocalhost\n127.0.1.1\tpiswarm\n' >/etc/hosts
 ln -sf /run/systemd/resolve/resolv.conf /etc/resolv.conf

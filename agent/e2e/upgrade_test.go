@@ -204,9 +204,6 @@ func TestNeighbours(t *testing.T) {
 		old = buildCommit(t, oldest)
 	}
 	s := startLabOf(t, 3, "", exchangeableFrom(t, old))
-	for _, n := range []string{"pi2"} { // the others are as they were
-		s.replaceProgram(n, binary)
-	}
 	s.piswarm("pi1", "init")
 	token := s.token("pi1")
 	s.join("pi2", token)
@@ -214,6 +211,9 @@ func TestNeighbours(t *testing.T) {
 	s.awaitReady(3)
 	s.load("pi1")
 	s.piswarm("pi1", "create --name older --publish 9000:5000 --replicas 6 greeter")
+	s.answering(20*time.Second, "all old", pis(3), 9000, 6)
+	s.replaceProgram("pi2", binary)
+	s.awaitReady(3)
 	s.piswarm("pi2", "create --name newer --publish 9001:5000 --replicas 6 greeter")
 	s.answering(20*time.Second, "mixed", pis(3), 9000, 6)
 	s.answering(20*time.Second, "mixed", pis(3), 9001, 6)

@@ -131,6 +131,12 @@ func (d debian) keepFiles(ctx context.Context, root string) error {
 			return err
 		}
 		to := filepath.Join(root, name)
+		if info.Mode().Type() == fs.ModeSymlink {
+			// /lib is a link to usr/lib on machines of today, and a directory in packages.
+			if info, err = os.Stat(name); err != nil {
+				return err
+			}
+		}
 		switch {
 		case info.IsDir():
 			err = os.MkdirAll(to, 0o755)

@@ -71,8 +71,8 @@ pids() { inside pgrep -x greeter | sort | tr '\n' ' '; }
 apt() { inside env DEBIAN_FRONTEND=noninteractive apt-get "$@" >"$root/../apt.log" 2>&1 || { cat "$root/../apt.log" >&2; fail "apt-get $*"; }; }
 
 asked() { # what changes while the service is asked, by connections that last and by one for each request
-	wrk -t1 -c2 -d300s http://10.9.8.2:9000/ >"$root/../kept" & first=$!
-	wrk -t1 -c2 -d300s -H 'Connection: close' http://10.9.8.2:9000/ >"$root/../closed" & second=$!
+	wrk -t1 -c1 -d600s --timeout 20s http://10.9.8.2:9000/ >"$root/../kept" & first=$!
+	wrk -t1 -c1 -d600s --timeout 20s -H 'Connection: close' http://10.9.8.2:9000/ >"$root/../closed" & second=$!
 	load="$first $second"
 	sleep 1
 	"$@"
@@ -91,7 +91,7 @@ asked() { # what changes while the service is asked, by connections that last an
 say "install"
 apt install -y "/root/piswarm_1.0.0_$arch.deb"
 is "the unit" "$(inside systemctl is-enabled piswarm) $(inside systemctl is-active piswarm)" "enabled active"
-is "how systemd knows it" "$(inside systemctl show -P Type -P WatchdogUSec -P Restart piswarm | tr '\n' ' ')" "notify 1min always "
+is "how systemd knows it" "$(inside systemctl show -P Type -P WatchdogUSec -P Restart piswarm | tr '\n' ' ')" "notify always 1min "
 inside getent group piswarm >/dev/null || fail "there is no group piswarm"
 is "socket" "$(inside stat -c '%a %G' /run/piswarm/piswarm.sock)" "660 piswarm"
 is "settings" "$(inside stat -c %a /etc/piswarm/piswarm.toml)" 600

@@ -11,6 +11,7 @@ need mmdebstrap mmdebstrap
 need lintian lintian
 need systemd-nspawn systemd-container
 need wrk wrk
+need curl curl
 need ip iproute2
 
 [ -n "$missing" ] || exit 0

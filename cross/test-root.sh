@@ -99,7 +99,8 @@ is "version" "$(version)" 1.0.0
 inside sh -c 'echo "labels = { room = \"kitchen\" }" >>/etc/piswarm/piswarm.toml'
 inside systemctl restart piswarm
 inside piswarm init >/dev/null
-node=$(inside cat /var/lib/piswarm/node.json)
+identity() { inside sed 's/.*"id":"\([^"]*\)".*/\1/' /var/lib/piswarm/node.json; }
+node=$(identity)
 inside piswarm image load -i /root/greeter.tar >/dev/null
 inside piswarm create --name greeters --publish 9000:5000 --replicas 2 greeter >/dev/null
 within 20 "the service answers" curl -sSf --max-time 1 http://10.9.8.2:9000/
@@ -147,7 +148,7 @@ say "remove"
 apt remove -y piswarm
 nothing
 is "settings" "$(inside stat -c %a /etc/piswarm/piswarm.toml)" 600
-is "the node" "$(inside cat /var/lib/piswarm/node.json)" "$node"
+is "the node" "$(identity)" "$node"
 say "install again"
 apt install -y "/root/piswarm_1.1.0_$arch.deb"
 is "the unit" "$(inside systemctl is-enabled piswarm) $(inside systemctl is-active piswarm)" "enabled active"

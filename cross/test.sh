@@ -12,7 +12,7 @@ began=$(date +%s)
 say() { printf '%4d s  %s\n' $(($(date +%s) - began)) "$*"; }
 
 rm -rf "$work"
-mkdir -p "$work/from"
+mkdir -p "$work"
 for version in 1.0.0 1.1.0; do
 	say "building $version"
 	CGO_ENABLED=0 "$GO" build -trimpath -ldflags "-s -w -X github.com/piswarm/piswarm/agent.Version=$version" \

@@ -54,6 +54,9 @@ func TestDockerClient(t *testing.T) {
 	s.dockerDrain()
 	s.mustDocker("pi1", "service rm greeters", `greeters`)
 	s.dockerStack()
+	if r := s.on("pi1", s.self(), dockerSDKArg); r.code != 0 || !strings.Contains(r.out, "all done") {
+		t.Errorf("a program of docker's SDK: exit %d %s%s", r.code, r.out, r.err)
+	}
 	s.eventually(20*time.Second, "no container is left", func() bool {
 		return s.docker("pi1", "ps -q").out+s.docker("pi2", "ps -q").out+s.docker("pi3", "ps -q").out == ""
 	})

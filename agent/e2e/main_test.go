@@ -19,6 +19,13 @@ import (
 var binary, greeter, greeterTar, dir string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == dockerSDKArg {
+		if err := beDockerProgram(); err != nil {
+			fmt.Fprintln(os.Stderr, "docker's SDK:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) == 3 {
 		switch os.Args[1] {
 		case registryArg:

@@ -232,7 +232,7 @@ func (s *server) serviceUpdate(r *http.Request) (any, error) {
 		return nil, badRequest("registryAuthFrom=%s: want spec or previous-spec", from)
 	}
 	switch rollback := query.Get("rollback"); rollback {
-	case "":
+	case "", "none":
 	case "previous":
 		written, err := s.api.RollbackServiceFrom(r.Context(), old.Spec.Name, old.Version)
 		if err != nil {
@@ -240,7 +240,7 @@ func (s *server) serviceUpdate(r *http.Request) (any, error) {
 		}
 		return swarm.ServiceUpdateResponse{Warnings: warnings(&reading{}, written)}, nil
 	default:
-		return nil, badRequest("rollback=%s: want previous", rollback)
+		return nil, badRequest("rollback=%s: want previous or none", rollback)
 	}
 	reading, err := s.reading(r.Context())
 	if err != nil {

@@ -159,6 +159,19 @@ secrets: {password: {file: ./password}}
 configs: {motd: {file: ./motd}}
 `
 
+// dockerAlias has one service of the stack ask another by its name in the file, and read what it was given.
+func (s *shelf) dockerAlias() {
+	s.t.Helper()
+	for _, host := range []string{"pi1", "pi2", "pi3"} {
+		id, _, _ := strings.Cut(s.docker(host, "ps -q --filter name=shop_web").out, "\n")
+		if id != "" {
+			s.mustDocker(host, "exec "+id+" /greeter get 1 http://db:5000/", `Hello, Docker world`)
+			return
+		}
+	}
+	s.t.Error("no container of shop_web is anywhere")
+}
+
 // dockerStack deploys a compose file, twice, and removes it.
 func (s *shelf) dockerStack() {
 	s.t.Helper()
@@ -182,6 +195,7 @@ func (s *shelf) dockerStack() {
 	s.mustDocker("pi2", "config inspect --pretty shop_motd", `hello`)
 	s.mustDocker("pi2", "network ls", `shop_back +overlay +swarm`)
 	s.fetch("laptop", "http://pi3:9100/", 1)
+	s.dockerAlias()
 	before := s.mustDocker("pi2", "stack ps -q shop", `\S`)
 	s.mustDocker("pi2", deploy, `Updating service shop_`)
 	if after := s.mustDocker("pi2", "stack ps -q shop", `\S`); after != before {

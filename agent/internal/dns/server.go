@@ -7,7 +7,8 @@
 // node's own resolver would.
 //
 // A service is known as NAME, which is its virtual IP, and its ready tasks as tasks.NAME. Both are known below
-// the domain [Domain] as well, for programs that never ask for a name without a dot.
+// the domain [Domain] as well, for programs that never ask for a name without a dot. The containers of services that share
+// a network know each other's services by their aliases there, too.
 package dns
 
 import (
@@ -116,7 +117,7 @@ func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
 	_, tcp := w.RemoteAddr().(*net.TCPAddr)
 	var answer *dns.Msg
 	if len(q.Question) == 1 && q.Opcode == dns.OpcodeQuery {
-		if answer = s.names.Load().answer(q); answer == nil {
+		if answer = s.names.Load().answer(q, source(w.RemoteAddr())); answer == nil {
 			answer = s.upstream.ask(ctx, q, tcp)
 		}
 	} else {
@@ -129,6 +130,12 @@ func (s *Server) serve(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) {
 	}
 	// If the container does not listen any more, there is nobody to tell.
 	_ = w.WriteMsg(answer)
+}
+
+// source is the address of who asks.
+func source(a net.Addr) netip.Addr {
+	at, _ := netip.ParseAddrPort(a.String()) // of no container, then
+	return at.Addr().Unmap()
 }
 
 // udpSize is how long an answer the one who asks can take.

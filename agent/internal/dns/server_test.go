@@ -157,8 +157,8 @@ func addrs(s ...string) (list []netip.Addr) {
 }
 
 var table = []Service{
-	{"greeters", netip.MustParseAddr("10.77.255.1"), addrs("10.77.1.2", "10.77.2.2")},
-	{"idle", netip.MustParseAddr("10.77.255.2"), nil},
+	{Name: "greeters", VirtualIP: netip.MustParseAddr("10.77.255.1"), Tasks: addrs("10.77.1.2", "10.77.2.2")},
+	{Name: "idle", VirtualIP: netip.MustParseAddr("10.77.255.2")},
 }
 
 func TestNamesOfServices(t *testing.T) {
@@ -327,7 +327,8 @@ func TestHangingResolverHoldsNobodyUp(t *testing.T) {
 // Queries during a change see one table or the other.
 func TestSetIsAtomic(t *testing.T) {
 	s, _ := start(t, "")
-	a, b := []Service{{"x", addrs("10.0.0.1")[0], addrs("10.0.0.1")}}, []Service{{"x", addrs("10.0.0.2")[0], addrs("10.0.0.2", "10.0.0.2")}}
+	a := []Service{{Name: "x", VirtualIP: addrs("10.0.0.1")[0], Tasks: addrs("10.0.0.1")}}
+	b := []Service{{Name: "x", VirtualIP: addrs("10.0.0.2")[0], Tasks: addrs("10.0.0.2", "10.0.0.2")}}
 	s.Set(a)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -91,7 +91,9 @@ func plan(v view.View, here Place) wanted {
 			}
 		}
 		w.rules.Services = append(w.rules.Services, service)
-		w.names = append(w.names, dns.Service{Name: service.Name, VirtualIP: service.VirtualIP, Tasks: service.Backends})
+		w.names = append(w.names, dns.Service{
+			Name: service.Name, VirtualIP: service.VirtualIP, Tasks: service.Backends, Aliases: aliases(s), Askers: askers(v, s),
+		})
 	}
 	for _, m := range v.Members {
 		if m.Condition != cluster.Ready {
@@ -113,6 +115,29 @@ func plan(v view.View, here Place) wanted {
 	}
 	slices.Sort(w.released)
 	return w
+}
+
+// aliases are the further names of a service, by network.
+func aliases(s cluster.Service) map[string][]string {
+	all := make(map[string][]string, len(s.Spec.Networks))
+	for _, n := range s.Spec.Networks {
+		all[n.Name] = n.Aliases
+	}
+	return all
+}
+
+// askers are the addresses that the service's containers on this node have, if it has any names to ask for.
+func askers(v view.View, s cluster.Service) []netip.Addr {
+	if len(s.Spec.Networks) == 0 {
+		return nil
+	}
+	var all []netip.Addr
+	for _, t := range v.Reports[v.Self].Tasks {
+		if a, err := netip.ParseAddr(t.Address); err == nil && t.ServiceID == s.ID {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // peers are the other nodes that have a place in the pod network, in order of their subnets, whether they are up or

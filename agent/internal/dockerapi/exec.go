@@ -3,6 +3,7 @@ package dockerapi
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -177,7 +178,9 @@ func (s *server) begin(r *http.Request, x *execution, in container.ExecStartRequ
 	}
 	x.started = true
 	x.mu.Unlock()
-	running, err := s.api.Exec(r.Context(), x.task, spec)
+	// A client that has nothing to say closes its side at once, which net/http takes for its going. The command ends with
+	// attach, and its beginning is bounded.
+	running, err := s.api.Exec(context.WithoutCancel(r.Context()), x.task, spec)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err != nil {

@@ -56,7 +56,7 @@
 //
 // agent/cmd imports agent/cli, that imports agent, that imports loops and adapters, all of them import pkg. Adapters
 // (gossip, discovery, containers, network, firewall, dns, snapshot, identity, peers, api, doctor, boot, upgrade, floating,
-// dashboard) know neither one another nor a loop. Beside them stand trust, the vocabulary of keys; gate, which bounds what strangers may open;
+// dashboard, dockerapi) know neither one another nor a loop. Beside them stand trust, the vocabulary of keys; gate, which bounds what strangers may open;
 // reaper, which is a container's first process where it asks for one. Loops (leader, worker, ingress, replication) name
 // the data types of the adapters that they drive and get their behaviour as interfaces. Package rotation decides how a
 // secret is changed; agent joins it with the others. The packages that decide (pkg/state, pkg/scheduler,

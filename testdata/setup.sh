@@ -17,6 +17,7 @@ need curl curl
 need wrk wrk
 need git git
 need ssh openssh-client
+need docker docker.io # its client alone
 need dropbear dropbear-bin # an ssh server that comes without a service to start
 need systemd-analyze systemd
 need chromium chromium # looks at the page

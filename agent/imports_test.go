@@ -95,6 +95,11 @@ var bans = []struct {
 		func(_, to string) bool { return is(to, loops...) },
 		"loops drive adapters, never the other way round",
 	}, {
+		"what speaks another language than ours works through the API",
+		func(p string) bool { return is(p, internal("dockerapi")...) },
+		func(_, to string) bool { return is(to, "agent", "pkg") && to != "pkg/client" && to != "pkg/cluster" },
+		"what docker's clients can do, every client of the API can, and there is one place that checks it",
+	}, {
 		"loops do not import one another",
 		func(p string) bool { return is(p, loops...) },
 		func(from, to string) bool { return is(to, loops...) && to != from },

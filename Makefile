@@ -7,7 +7,10 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/piswarm/piswarm/agent.Version=$(VERSION) -X github.com/piswarm/piswarm/agent.Commit=$(COMMIT)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages test-packages image test-image bench lint clean setup greeter
+.PHONY: help demo test test-unit test-fuzz fuzz test-e2e soak build cross reproducible vuln packages test-packages image test-image bench lint clean setup setup-test greeter
+
+# What is released is built by the Go that go.mod names, for which no hole of its library is known.
+cross reproducible vuln packages image: export GOTOOLCHAIN = $(shell sed -n 's/^toolchain //p' go.mod)
 
 help:
 	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, t, ":"); printf "%-10s %s\n", t[1], $$2 }' Makefile
@@ -17,21 +20,21 @@ demo: setup build greeter ## three virtual Pis serve the greeters
 
 test: lint test-unit test-fuzz test-e2e ## everything that CI runs
 
-test-unit: setup ## every package but the whole clusters, with the race detector
+test-unit: setup-test ## every package but the whole clusters, with the race detector
 	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... ./testdata/escape | grep -v -e /agent/e2e -e /images/trial)
 	# Real members of serf in virtual time crash the race detector of Go 1.26 now and then, in timers of memberlist's.
 	$(GO) test -count=1 -timeout 5m ./agent/internal/replication ./agent/internal/gossip
 
-test-fuzz: setup ## ten seconds of each fuzz target
+test-fuzz: setup-test ## ten seconds of each fuzz target
 	GO='$(GO)' FUZZTIME=10s testdata/fuzz.sh
 
-fuzz: setup ## ten minutes of each fuzz target, or FUZZTIME; hours in all
+fuzz: setup-test ## ten minutes of each fuzz target, or FUZZTIME; hours in all
 	GO='$(GO)' testdata/fuzz.sh
 
-test-e2e: setup build greeter ## whole clusters of virtual Pis
+test-e2e: setup-test build greeter ## whole clusters of virtual Pis
 	$(GO) test -count=1 -timeout 20m ./agent/e2e/...
 
-soak: setup build greeter ## the long series of failures, which takes hours
+soak: setup-test build greeter ## the long series of failures, which takes hours
 	PISWARM_SEEDS=10000 $(GO) test -count=1 -timeout 6h -run 'Simulation' ./pkg/state
 	$(GO) run ./agent/e2e/bench -only detection -lossy 10m -o detection.json
 	PISWARM_SOAK=1 $(GO) test -count=1 -v -timeout 6h ./agent/e2e
@@ -66,7 +69,7 @@ test-image: greeter ## boots the image of BOARD=zero|pi3 in QEMU: two Pis, a clu
 	images/setup.sh test
 	$(GO) test -count=1 -v -timeout 2h ./images/trial -board '$(BOARD)'
 
-bench: setup build greeter cross ## figures beside their targets; writes bench.json
+bench: setup-test build greeter cross ## figures beside their targets; writes bench.json
 	testdata/proxies.sh build/proxies
 	CGO_ENABLED=0 $(GO) run ./agent/e2e/bench -o bench.json # it runs in containers without a libc, too
 
@@ -80,3 +83,7 @@ clean:
 
 setup: # installs what is missing, and touches nothing that is there
 	@testdata/setup.sh
+
+setup-test: # and what the tests need besides
+	@testdata/setup.sh test
+	@testdata/axe.sh build/axe.min.js

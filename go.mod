@@ -2,6 +2,8 @@ module github.com/piswarm/piswarm
 
 go 1.26.6
 
+toolchain go1.26.10
+
 require (
 	github.com/VictoriaMetrics/metrics v1.45.0
 	github.com/chromedp/cdproto v0.159.0

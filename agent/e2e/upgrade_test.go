@@ -238,7 +238,7 @@ func TestNeighbours(t *testing.T) {
 
 // oldest is the commit whose nodes still understand those of today, in either direction: what is changed in what nodes say to one
 // another, or keep on disk, is changed so that it stays this one, until a release says otherwise.
-const oldest = "OLDEST"
+const oldest = "22d1c58d8127ad356b028f531c44c09ce09ef7dd"
 
 // buildCommit builds the program of another commit.
 func buildCommit(t *testing.T, commit string) string {

@@ -29,13 +29,14 @@ import (
 type fakeTasks struct {
 	mu      sync.Mutex
 	lines   map[string][]string // by task
+	lives   map[string]int      // containers that a task had
 	grown   chan struct{}
 	calls   []string
 	running int // commands
 }
 
 func newFakeTasks() *fakeTasks {
-	return &fakeTasks{lines: map[string][]string{}, grown: make(chan struct{})}
+	return &fakeTasks{lines: map[string][]string{}, lives: map[string]int{}, grown: make(chan struct{})}
 }
 
 func (f *fakeTasks) write(task string, lines ...string) {
@@ -49,26 +50,35 @@ func (f *fakeTasks) write(task string, lines ...string) {
 // remove removes the container of a task, with its output.
 func (f *fakeTasks) remove(task string) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	delete(f.lines, task)
-	f.mu.Unlock()
-	f.write("")
+	f.lives[task]++
+	close(f.grown)
+	f.grown = make(chan struct{})
 }
 
 func (f *fakeTasks) Lines(ctx context.Context, id string, q LinesQuery, each func(Line) error) error {
-	at := 0
+	at, life := 0, 0
 	fmt.Sscan(q.After, &at)
 	for first := true; ; first = false {
 		f.mu.Lock()
 		lines, ok := f.lines[id]
 		grown := f.grown
-		f.mu.Unlock()
-		if !ok && first {
-			return fs.ErrNotExist
-		} else if !ok {
-			return nil
+		if first {
+			life = f.lives[id]
 		}
-		if first && q.After == "" && q.Tail >= 0 {
-			at = max(len(lines)-q.Tail, 0)
+		over := life != f.lives[id]
+		f.mu.Unlock()
+		if over {
+			return nil
+		} else if !ok {
+			return fs.ErrNotExist
+		}
+		if first && (q.After == "" || at > len(lines)) { // or it was in the output of another container
+			at = 0
+			if q.Tail >= 0 {
+				at = max(len(lines)-q.Tail, 0)
+			}
 		}
 		for ; at < len(lines); at++ {
 			if err := each(Line{Text: lines[at], Time: time.Unix(int64(at), 0).UTC(), At: fmt.Sprint(at + 1)}); err != nil {
@@ -368,6 +378,19 @@ func TestReachRefuses(t *testing.T) {
 	}
 }
 
+// TestMembersReachTasksOfTheNodeAlone, so that no question goes round in circles.
+func TestMembersReachTasksOfTheNodeAlone(t *testing.T) {
+	sh := newShelf(t)
+	var out client.TaskStats
+	err := sh.nodes[0].Member.ask(t.Context(), "aaaa2222", "pi2", reachLimit, http.MethodGet, TasksPath+"t1/stats", nil, &out)
+	if err == nil || err.Error() != "node pi2: there is no task t1 here" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if err := sh.nodes[0].Member.ask(t.Context(), "aaaa2222", "pi2", reachLimit, http.MethodGet, TasksPath+"t2/stats", nil, &out); err != nil || out.Task != "t2" {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
 // TestStopKillAndStats of tasks here and elsewhere.
 func TestStopKillAndStats(t *testing.T) {
 	sh := newShelf(t)
@@ -473,6 +496,12 @@ func TestLogsFollowTheService(t *testing.T) {
 	}
 	sh.two.write("t2", "live")
 	if got := words(t, l, 1); got != "pi2:live" {
+		t.Fatal(got)
+	}
+	// Its container is made anew, on the same node: none of what that writes is passed over.
+	sh.two.remove("t2")
+	sh.two.write("t2", "again", "and again")
+	if got := words(t, l, 2); got != "pi2:again pi2:and again" {
 		t.Fatal(got)
 	}
 	// It is replaced by one on pi1. What it writes before anyone can have heard of it is read too.

@@ -106,8 +106,8 @@ func (s *shelf) execElsewhere(t *testing.T) {
 	if r.code != 5 || !strings.Contains(r.out, "24 80") {
 		t.Errorf("a shell with a terminal: exit %d, %s%s", r.code, r.out, r.err)
 	}
-	r = s.feed([]byte("one\ntwo\n"), "pi2", "piswarm", "exec", "-i", "-u", "1000:1000", "-w", "/tmp", "box", "/usr/bin/sh", "-c", "cat; id -u; pwd; echo oh >&2; exit 3")
-	if r.code != 3 || r.out != "one\ntwo\n1000\n/tmp\n" || r.err != "oh\n" {
+	r = s.feed([]byte("one\ntwo\n"), "pi2", "piswarm", "exec", "-i", "-u", "1000:1000", "-w", "/usr", "box", "/usr/bin/sh", "-c", "cat; id -u; pwd; echo oh >&2; exit 3")
+	if r.code != 3 || r.out != "one\ntwo\n1000\n/usr\n" || r.err != "oh\n" {
 		t.Errorf("without: exit %d, %q, %q", r.code, r.out, r.err)
 	}
 	if r := s.on("pi1", "piswarm", "exec", "box", "nothing-of-that-name"); r.code != 127 || strings.Count(r.err, "\n") != 1 {

@@ -86,6 +86,8 @@ func (p *dockerProgram) create() error {
 				SecretID: secret.ID, SecretName: "sdk-secret", File: &swarm.SecretReferenceFileTarget{Name: "s", UID: "0", GID: "0", Mode: 0o400},
 			}}},
 			Networks: []swarm.NetworkAttachmentConfig{{Target: net.ID}},
+			// The containers that this program looks at are those of the node that it runs on.
+			Placement: &swarm.Placement{Constraints: []string{"node.hostname==pi1"}},
 		},
 		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &two}},
 		EndpointSpec: &swarm.EndpointSpec{Ports: []swarm.PortConfig{{Protocol: network.TCP, TargetPort: 5000}}}, // any port

@@ -92,8 +92,14 @@ func (d debian) keep(ctx context.Context) error {
 		return err
 	}
 	for _, script := range []string{"preinst", "postinst", "prerm", "postrm"} {
-		from := "/var/lib/dpkg/info/" + packageName + "." + script
-		if err := link(from, filepath.Join(root, "DEBIAN", script)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		from, err := ask(ctx, "dpkg-query", "--control-path", packageName, script)
+		if err != nil {
+			return err
+		}
+		if from == "" {
+			continue // the package has none
+		}
+		if err := link(from, filepath.Join(root, "DEBIAN", script)); err != nil {
 			return err
 		}
 	}

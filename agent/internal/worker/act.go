@@ -25,6 +25,9 @@ func (w *Worker) begin(ctx context.Context, steps *errgroup.Group, t *task, act 
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		t.busy = false
+		if t.skipped {
+			t.skipped, w.listed = false, false
+		}
 		if err != nil && ctx.Err() == nil {
 			w.trouble(t, err)
 		}

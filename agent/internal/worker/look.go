@@ -119,6 +119,8 @@ func (w *Worker) adopt(found []containers.Container, attached []network.Attachme
 		}
 		t.begun = true
 		if busy[c.ID] {
+			t.skipped = t.busy
+			w.listed = w.listed && t.busy
 			continue
 		}
 		if c.State == containers.Stopped && (!ok || t.container == containers.Running) {

@@ -67,3 +67,19 @@ func TestUnwantedBeforeItsPortIsOpen(t *testing.T) {
 		same(t, "containers", r.runtime.String(), "")
 	})
 }
+
+// A container ends before it has opened its port, in a moment in which containerd's events do not arrive.
+func TestEndsUnheardBeforeItsPortIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := starting(t)
+		r.runtime.set(func() { r.runtime.deaf = true })
+		r.runtime.Exit("web.1", 1)
+		synctest.Wait()
+		r.runtime.set(func() { r.runtime.deaf = false })
+		r.runtime.Resync()
+		after(portsLimit)
+		if task := r.report().Tasks[0]; task.Restarts == 0 {
+			t.Errorf("its end was not noticed: %+v", task)
+		}
+	})
+}

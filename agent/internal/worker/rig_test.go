@@ -44,6 +44,23 @@ type recorder struct {
 	hang   string        // starts of tasks with this prefix hang until they are given up
 	stuck  bool          // what was lost does not end
 	goes   bool          // containerd goes away while the next container starts
+	deaf   bool          // events do not arrive
+}
+
+func (r *recorder) Events(ctx context.Context) <-chan containers.Event {
+	heard := make(chan containers.Event)
+	go func() {
+		defer close(heard)
+		for e := range r.Fake.Events(ctx) {
+			r.mu.Lock()
+			deaf := r.deaf
+			r.mu.Unlock()
+			if !deaf {
+				heard <- e
+			}
+		}
+	}()
+	return heard
 }
 
 func (r *recorder) set(change func()) {

@@ -22,6 +22,7 @@ type task struct {
 	oom       bool
 	begun     bool // the start of its present life was heard of
 	busy      bool // a step is under way
+	skipped   bool // it was when containerd was last asked, which knows better what no event told of meanwhile
 	address   netip.Addr
 	failures  int // one after the other
 	notBefore time.Time

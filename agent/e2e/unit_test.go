@@ -61,7 +61,7 @@ func TestRightsOfTheUnit(t *testing.T) {
 	})
 	for _, node := range []string{"pi1", "pi2"} {
 		s.eventually(20*time.Second, "nothing is left of the services on "+node, func() bool {
-			return s.must(node, "sh", "-c", "iptables-save | grep 900; ls /run/piswarm/netns") == ""
+			return s.must(node, "sh", "-c", "iptables-save | grep -e '--dport 900' -e TCP-900; ls /run/piswarm/netns") == ""
 		})
 		path, err := s.lab.LogFile(node, "agent")
 		if err != nil {

@@ -1,11 +1,8 @@
 #!/bin/sh
 # Installs from the machine's own Debian archive what building an image takes and, with "test", what booting it in QEMU takes.
 set -eu
-PATH=$PATH:/usr/sbin:/sbin
-missing=
-need() { # COMMAND PACKAGE
-	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
-}
+. "$(dirname "$0")/../testdata/need.sh"
+
 need mmdebstrap mmdebstrap
 need arch-test arch-test
 need qemu-arm-static qemu-user-static
@@ -22,12 +19,4 @@ if [ "${1:-}" = test ]; then
 	need ssh openssh-client
 	need ip iproute2
 fi
-
-[ -n "$missing" ] || exit 0
-if [ "$(id -u)" != 0 ]; then
-	echo "piswarm: missing:$missing. Install them (sudo apt-get install$missing), or run make as root" >&2
-	exit 1
-fi
-echo "installing$missing"
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+install_missing

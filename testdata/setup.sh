@@ -3,12 +3,8 @@
 # the tests need.
 # usage: setup.sh [test]
 set -eu
+. "$(dirname "$0")/need.sh"
 
-missing=
-need() { # COMMAND PACKAGE
-	command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
-}
-PATH=$PATH:/usr/sbin:/sbin
 need containerd containerd
 need runc runc
 need iptables iptables
@@ -28,13 +24,4 @@ if [ "${1:-}" = test ]; then
 	need gcc gcc # for the race detector
 	[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 fi
-
-[ -n "$missing" ] || exit 0
-if [ "$(id -u)" != 0 ]; then
-	echo "piswarm: missing:$missing. Install them (sudo apt-get install$missing), or run make as root" >&2
-	exit 1
-fi
-echo "installing$missing"
-apt-get update -qq
-# The services of these packages stay off: the lab starts its own containerd for each virtual Pi.
-DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+install_missing

@@ -1,9 +1,11 @@
 package cli
 
 import (
-	"fmt"
+	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/piswarm/piswarm/pkg/client"
 )
 
 func newDashboardCommand(a *app) *cobra.Command {
@@ -20,18 +22,10 @@ and open the link with localhost in place of the address.`,
   piswarm dashboard --write`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			link, err := c.Dashboard(cmd.Context(), write)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.stdout, link.URL)
-			return err
-		},
+		RunE: a.printing(func(ctx context.Context, c *client.Client) (string, error) {
+			link, err := c.Dashboard(ctx, write)
+			return link.URL, err
+		}),
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().BoolVar(&write, "write", false, "let the browser scale, restart and remove services, and drain nodes")

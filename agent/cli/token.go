@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -18,22 +19,30 @@ func newTokenCommand(a *app) *cobra.Command {
   piswarm token rotate`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			token, err := c.Token(cmd.Context())
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.stdout, token.Token)
-			return err
-		},
+		RunE: a.printing(func(ctx context.Context, c *client.Client) (string, error) {
+			token, err := c.Token(ctx)
+			return token.Token, err
+		}),
 		DisableFlagsInUseLine: true,
 	}
 	cmd.AddCommand(newTokenRotateCommand(a), newTokenNewCommand(a), newTokenMetricsCommand(a))
 	return cmd
+}
+
+// printing is what a command does that prints the line which the agent answers with.
+func (a *app) printing(ask func(context.Context, *client.Client) (string, error)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		line, err := ask(cmd.Context(), c)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(a.stdout, line)
+		return err
+	}
 }
 
 func newTokenMetricsCommand(a *app) *cobra.Command {
@@ -45,18 +54,10 @@ same on every node, lets nobody do anything else, and changes with the cluster's
 		Example:           `  piswarm token metrics > /etc/prometheus/piswarm.token`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			token, err := c.MetricsToken(cmd.Context())
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(a.stdout, token.Token)
-			return err
-		},
+		RunE: a.printing(func(ctx context.Context, c *client.Client) (string, error) {
+			token, err := c.MetricsToken(ctx)
+			return token.Token, err
+		}),
 		DisableFlagsInUseLine: true,
 	}
 }

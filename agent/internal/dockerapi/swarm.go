@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -175,16 +176,22 @@ func (s *server) swarmLeave(r *http.Request) (any, error) {
 	return struct{}{}, nil
 }
 
+// cluster is what there is to say of it: the node that was asked knows its ID, and its status has its name.
+func (s *server) cluster(ctx context.Context) (client.Version, client.Status, error) {
+	v, err := s.api.Version(ctx)
+	if err != nil {
+		return v, client.Status{}, err
+	}
+	st, err := s.api.Status(ctx)
+	return v, st, err
+}
+
 func (s *server) swarmInspect(r *http.Request) (any, error) {
 	token, err := s.api.Token(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.api.Version(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	st, err := s.api.Status(r.Context())
+	v, st, err := s.cluster(r.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -213,11 +220,7 @@ func (s *server) swarmUpdate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.api.Version(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	st, err := s.api.Status(r.Context())
+	v, st, err := s.cluster(r.Context())
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,13 @@ import (
 
 // TestUpgrade: all nodes get another piswarm while they are asked, and nobody notices; one that is no good does no harm.
 func TestUpgrade(t *testing.T) {
+	t.Run("all", upgradeAll)
+	if soak() {
+		t.Run("an older one", upgradeFromOlder)
+	}
+}
+
+func upgradeAll(t *testing.T) {
 	s := startLabOf(t, 3, "", exchangeable(t))
 	s.piswarm("pi1", "init")
 	token := s.token("pi1")
@@ -193,12 +200,10 @@ func (s *shelf) late(host string, argv ...string) string {
 	return fmt.Sprint(out.String(), "exit ", code, " ", err)
 }
 
-// TestNeighbours: nodes of an older piswarm and of this one are one cluster, and those of the older one become this one
-// with what they have on disk. The older one is built from the commit that oldest names.
-func TestNeighbours(t *testing.T) {
-	if !soak() {
-		return // it takes the history of the sources, which not every copy of them has
-	}
+// upgradeFromOlder: nodes of an older piswarm and of this one are one cluster, and those of the older one become this one with
+// what they have on disk. The older one is built from the commit that oldest names, out of the history of the sources, which
+// not every copy of them has.
+func upgradeFromOlder(t *testing.T) {
 	old := os.Getenv("PISWARM_OLD") // a program, to try another one
 	if old == "" {
 		old = buildCommit(t, oldest)

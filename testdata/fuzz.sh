@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs each fuzz target, of these packages or of all, for FUZZTIME (10m), two at a time. What a target finds lies below
+# Runs each fuzz target, of these packages or of all, for FUZZTIME (10m, or a number of tries: 10000x), two at a time. What a target finds lies below
 # its package's testdata/fuzz afterwards: keep it there, for every `go test` runs it from then on.
 set -eu
 cd "$(dirname "$0")/.."

@@ -226,17 +226,18 @@ func (s *shelf) runJob() {
 	s.piswarm("pi1", "create --name greeters --publish 9000:5000 greeter")
 	s.answering(20*time.Second, "before", pis(3), 9000, 1)
 	s.piswarm("pi2", "create --name ask --mode replicated-job --replicas 3 --max-concurrent 2 greeter get 1 http://greeters:5000/")
-	complete := func() (n int) {
-		for _, t := range s.seen("pi3", "ask") {
+	complete := func(node string) (n int) {
+		for _, t := range s.seen(node, "ask") {
 			if t.State == cluster.Complete {
 				n++
 			}
 		}
 		return n
 	}
-	if n := complete(); n != 3 {
-		s.t.Errorf("%d tasks are complete, want 3", n)
+	if n := complete("pi2"); n != 3 {
+		s.t.Errorf("%d tasks are complete where they were waited for, want 3", n)
 	}
+	s.eventually(5*time.Second, "another node has heard of it", func() bool { return complete("pi3") == 3 })
 	s.ended(2, "pi2", "create --name fail --mode replicated-job --restart-condition none greeter get nothing")
 }
 

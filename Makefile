@@ -72,6 +72,7 @@ test-image: greeter ## boots the image of BOARD=zero|pi3 in QEMU: two Pis, a clu
 
 bench: setup-test build greeter cross ## figures beside their targets; writes bench.json
 	testdata/proxies.sh build/proxies
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./agent/internal/dashboard
 	CGO_ENABLED=0 $(GO) run ./agent/e2e/bench -o bench.json # it runs in containers without a libc, too
 
 lint: ## formatting, vet, staticcheck

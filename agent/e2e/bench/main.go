@@ -30,6 +30,7 @@ var sections = []section{
 	{"scale", 3, 10 * time.Minute, measureScale},
 	{"traffic", 3, 5 * time.Minute, measureTraffic},
 	{"ingress", 3, 20 * time.Minute, measureIngress},
+	{"page", 3, 10 * time.Minute, measurePage},
 	{"powercut", 3, 15 * time.Minute, measurePowerCut},
 	{"powercut", 5, 15 * time.Minute, measurePowerCut},
 }
@@ -60,7 +61,7 @@ func main() {
 func run(ctx context.Context) error {
 	out := flag.String("o", "bench.json", "write the figures to `FILE`")
 	build := flag.String("build", "build", "`directory` of the built programs and the greeter image")
-	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, detection, rules, conntrack, idle, replace, scale, traffic, ingress, powercut")
+	only := flag.String("only", "", "measure these `sections` alone, separated by commas: binary, detection, rules, conntrack, idle, replace, scale, traffic, ingress, page, powercut")
 	lossy := flag.Duration("lossy", time.Minute, "`how long` bare members lose packets to find out whether one is taken for dead")
 	flag.Parse()
 	wanted := func(name string) bool {

@@ -144,26 +144,32 @@ func TestPage(t *testing.T) {
 	})
 }
 
-// TestPageSmooth: with 100 nodes and 1,000 tasks, a change is on the screen within 100 ms of its message.
-func TestPageSmooth(t *testing.T) {
+// TestCrowdedPage: with 100 nodes and 1,000 tasks, changes appear. BenchmarkDrawing says how fast.
+func TestCrowdedPage(t *testing.T) {
 	s := newShelf(100, 20, 1000)
+	b := crowdedPage(t, s)
+	moveOne(b, s, "node0002")
+	moveTen(b, s)
+	b.Screenshot("hundred-nodes")
+}
+
+// crowdedPage shows 1,000 tasks.
+func crowdedPage(t testing.TB, s *shelf) *browsertest.Browser {
+	t.Helper()
 	p := open(t, s, true)
 	b := browsertest.Open(t)
 	b.Go(p.url)
 	b.Await(20*time.Second, "1,000 chips", `document.querySelectorAll('.chip').length === 1000`)
-	// From the message to the pixels: the script, and the styles and the layout that it makes the browser do anew.
-	browsertest.Eval[bool](b, `(window.took = [], window.apply = ((apply) => (d) => {
-		const begun = performance.now();
-		apply(d);
-		document.body.offsetHeight;
-		window.took.push(performance.now() - begun);
-	})(window.apply), true)`)
-	for i := range 5 {
-		s.move("task00001", fmt.Sprintf("node%04d", 2+i))
-		b.Await(5*time.Second, "the chip is there", fmt.Sprintf(`document.querySelector('[data-node="node%04d"] [data-task="task00001"]')`, 2+i))
-	}
-	one := browsertest.Eval[[]float64](b, `window.took`)
-	// A node with its ten tasks goes down, and they appear elsewhere.
+	return b
+}
+
+func moveOne(b *browsertest.Browser, s *shelf, node string) {
+	s.move("task00001", node)
+	b.Await(5*time.Second, "the chip is there", fmt.Sprintf(`document.querySelector('[data-node="%s"] [data-task="task00001"]')`, node))
+}
+
+// moveTen has a node go down with its ten tasks, which appear elsewhere.
+func moveTen(b *browsertest.Browser, s *shelf) {
 	s.change(client.Event{Kind: "node", Name: "pi50", Action: "down"}, func() {
 		n := s.nodes["node0050"]
 		n.State = cluster.Down
@@ -177,17 +183,4 @@ func TestPageSmooth(t *testing.T) {
 		}
 	})
 	b.Await(5*time.Second, "all ten moved", chipsOn("node0050")+" === 0 && "+chipsOn("node0051")+" >= 20")
-	all := browsertest.Eval[[]float64](b, `window.took`)
-	if len(one) < 5 || len(all) <= len(one) {
-		t.Fatalf("%d and %d changes were measured", len(one), len(all))
-	}
-	worst := 0.0
-	for _, ms := range all {
-		worst = max(worst, ms)
-	}
-	t.Logf("one task moves: %.1f ms (the first of %d); a node with ten goes: %.1f ms; the worst: %.1f ms", one[0], len(one), all[len(all)-1], worst)
-	if worst > 100 {
-		t.Errorf("a change took %.1f ms to show, want at most 100", worst)
-	}
-	b.Screenshot("hundred-nodes")
 }

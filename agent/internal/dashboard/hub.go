@@ -14,9 +14,6 @@ import (
 const (
 	// maxViewers bounds the streams that are open at once, and maxUnsigned those of them that anyone may open.
 	maxViewers, maxUnsigned = 48, 24
-	// Between two looks at the cluster there is a pause: a hundred times as long as the look took, so that it is at most
-	// one percent of a core that page costs, but within these bounds.
-	minPause, maxPause = 250 * time.Millisecond, 2 * time.Second
 	// retry is how long after a look that failed the next one is tried.
 	retry = time.Second
 )
@@ -152,6 +149,7 @@ func (h *hub) follow(ctx context.Context) error {
 	})
 	parts.Go(func() { h.measure(ctx, measured) })
 	known := map[string]vitals{}
+	allowed := newAllowance(time.Now())
 	var pause <-chan time.Time // until it may be looked again
 	for stale := true; ; {
 		if stale && pause == nil {
@@ -163,7 +161,7 @@ func (h *hub) follow(ctx context.Context) error {
 			}
 			s.vitals = ready(s, known)
 			h.show(s)
-			pause = time.After(min(max(100*time.Since(begun), minPause), maxPause))
+			pause = time.After(allowed.pause(time.Now(), time.Since(begun)))
 		}
 		select {
 		case <-ctx.Done():
@@ -193,10 +191,11 @@ func (h *hub) scene() *scene {
 	return h.now
 }
 
-// show makes a scene the present one. Where nothing has changed, nobody is told.
+// show makes a scene the present one. Whom it brings nothing new, and no line either, is sent nothing.
 func (h *hub) show(s *scene) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	defer h.wake()
 	h.trouble = ""
 	if h.now != nil {
 		d := between(h.now, s)
@@ -206,7 +205,6 @@ func (h *hub) show(s *scene) {
 		h.step = d.encoded()
 	}
 	h.before, h.now = h.now, s
-	h.wake()
 }
 
 // fail tells the viewers that what they see is old.

@@ -19,7 +19,8 @@ type line struct {
 // maxLines bounds what is kept for who comes later.
 const maxLines = 100
 
-// tell keeps what an event says in words, if it does.
+// tell keeps what an event says in words, if it does. Viewers are sent it with the next scene: a message for each event
+// costs more than all else where much happens.
 func (h *hub) tell(e client.Event) {
 	if e.Action == "" {
 		return
@@ -29,7 +30,6 @@ func (h *hub) tell(e client.Event) {
 	h.lines = append(h.lines, line{words(e), mood(e.Action), time.Now()})
 	h.lines = h.lines[max(0, len(h.lines)-maxLines):]
 	h.count++
-	h.wake()
 }
 
 // words are an event as people read it: task greeters.2 failed on pi3: exit code 1.

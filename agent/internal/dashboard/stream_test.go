@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -289,72 +288,5 @@ func TestDetails(t *testing.T) {
 				t.Errorf("task %.20s: %d %s", id, got, text)
 			}
 		}
-	}
-}
-
-// TestCost: with 100 nodes, 1,000 tasks and three who look, things that go on changing cost about one percent of a core.
-func TestCost(t *testing.T) {
-	s := newShelf(100, 20, 1000)
-	p := open(t, s, true)
-	var all []*watcher
-	for range 3 {
-		all = append(all, watch(t, browser{page: p}))
-	}
-	for _, w := range all {
-		w.await("the shelf", func() bool { return len(w.scene.vitals) == 100 })
-	}
-	const changes = 3
-	begun, before := time.Now(), processorTime(t)
-	for i := range changes {
-		node := fmt.Sprintf("node%04d", 50+i)
-		s.move("task00001", node)
-		for _, w := range all {
-			w.await("the change", func() bool { return w.scene.tasks["task00001"].Node == node })
-		}
-		time.Sleep(time.Until(begun.Add(time.Duration(i+1) * time.Second)))
-	}
-	used, took := processorTime(t)-before, time.Since(begun)
-	// The three who look and the API are in it, too.
-	share := 100 * used.Seconds() / took.Seconds()
-	t.Logf("%d changes in %s took %s of a processor: %.2f %%", changes, took.Round(time.Millisecond), used, share)
-	if share > 10 { // which leaves room for the race detector
-		t.Errorf("it took %.1f %% of a processor", share)
-	}
-}
-
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// BenchmarkLook is what a look at 100 nodes and 1,000 tasks costs, the API's part included.
-func BenchmarkLook(b *testing.B) {
-	p := open(b, newShelf(100, 20, 1000), true)
-	for b.Loop() {
-		if _, err := look(b.Context(), p.cfg.Client); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkBetween is what finding out and writing down one change among them costs.
-func BenchmarkBetween(b *testing.B) {
-	s := newShelf(100, 20, 1000)
-	p := open(b, s, true)
-	from, err := look(b.Context(), p.cfg.Client)
-	if err != nil {
-		b.Fatal(err)
-	}
-	s.move("task00001", "node0050")
-	to, err := look(b.Context(), p.cfg.Client)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		between(from, to).encoded()
 	}
 }

@@ -64,7 +64,7 @@ inside sh -eu <images/customize.sh >"$work/customize.log" 2>&1 || { cat "$work/c
 rm "$root/piswarm.deb"
 
 say "settings"
-token=${TOKEN:-$("$GO" run ./agent/cmd/piswarm token new)}
+token=${TOKEN:-$(build/package/piswarm token new)} # by the program that made the completions
 [ "$token" != none ] || token=
 boot=$work/boot
 rm -rf "$boot"
@@ -102,8 +102,9 @@ dd if="$work/root.img" of="$image" bs=1M seek=$((4 + bootMiB)) conv=notrunc,spar
 rm -rf "$work/boot.img" "$work/root.img" "$root"
 
 say "compressing $(du -m "$image" | cut -f1) MiB"
-# As many threads everywhere: the bytes depend on whether it is one.
-xz --threads=4 -0 --force --keep "$image"
+# As many threads everywhere: the bytes depend on whether it is one. Looking less for what is alike makes 3 % more bytes, in
+# two thirds of the time.
+xz --threads=4 --lzma2=preset=0,nice=16,depth=1 --force --keep "$image"
 (cd build && sha256sum "piswarm-$board.img.xz" >"piswarm-$board.img.xz.sha256")
 cat >"build/piswarm-$board.json" <<END
 {

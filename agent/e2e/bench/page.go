@@ -23,6 +23,9 @@ const (
 	// viewers look at one Pi's page while the shelf is idle, for lookedAt.
 	viewers  = 3
 	lookedAt = 30 * time.Second
+	// boots is less than any Pi takes to start. One that answers sooner is taken for one that was slow, not dead, and is
+	// given more time from then on.
+	boots = 5 * time.Second
 )
 
 // measurePage takes the time until a browser has been told what is new, and what an agent spends on those who look. What
@@ -89,6 +92,9 @@ func (s *shelf) measureRed(ctx context.Context) (figure, error) {
 		}
 		samples = append(samples, took.Seconds())
 		progress("round %d of %d: %s is down on the page after %.3f s", i+1, pageRounds, victim, took.Seconds())
+		if err := rest(ctx, boots); err != nil {
+			return figure{}, err
+		}
 		if err := s.lab.PowerOn(ctx, victim); err != nil {
 			return figure{}, err
 		}

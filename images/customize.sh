@@ -6,7 +6,7 @@ passwd --lock pi
 passwd --lock root
 chmod 440 /etc/sudoers.d/piswarm
 systemctl --quiet enable systemd-networkd systemd-resolved systemd-timesyncd ssh \
-	piswarm-boot piswarm-grow piswarm-ssh-key piswarm-greet piswarm containerd
+	piswarm-boot piswarm-grow piswarm-ssh-key piswarm-greet piswarm-greet.timer piswarm containerd
 # Nothing comes from the network, or is written to the card, because it is four o'clock.
 systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
 echo piswarm >/etc/hostname

@@ -68,7 +68,8 @@ func TestUnits(t *testing.T) {
 		put(program, "", 0o755)
 	}
 	units, err := filepath.Glob(filepath.Join(card, "etc/systemd/system/*.service"))
-	if err != nil || len(units) < 5 {
+	timers, _ := filepath.Glob(filepath.Join(card, "etc/systemd/system/*.timer")) // of a good pattern there is no error
+	if units = append(units, timers...); err != nil || len(units) < 6 {
 		t.Fatalf("units %v, %v", units, err)
 	}
 	enabled := strings.Fields(strings.ReplaceAll(regexp.MustCompile(`(?s)systemctl --quiet enable (.*?[^\\])\n`).FindStringSubmatch(read(t, "customize.sh"))[1], "\\\n", " "))

@@ -29,6 +29,9 @@ var bare = []string{"bootcode.bin", "start.elf", "fixup.dat", "start_cd.elf", "f
 // noWatchdog leaves out a driver: QEMU's watchdog resets the board at once when it is switched on.
 const noWatchdog = "initcall_blacklist=bcm2835_wdt_driver_init"
 
+// onlyEthernet leaves out a driver that takes QEMU's USB network for another kind, which has no address of its own.
+const onlyEthernet = "module_blacklist=cdc_subset"
+
 var boards = map[string]board{
 	"zero": {
 		firmware: bare,

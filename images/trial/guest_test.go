@@ -98,7 +98,7 @@ func (g *guest) powerOn() {
 	args = append(args,
 		"-display", "none", "-monitor", "none", "-no-reboot",
 		"-kernel", filepath.Join(g.dir, "kernel"), "-initrd", filepath.Join(g.dir, "initramfs"), "-dtb", filepath.Join(g.dir, g.b.dtb),
-		"-append", strings.TrimSpace(string(g.file("cmdline.txt")))+" "+g.b.kernelArgs,
+		"-append", strings.TrimSpace(string(g.file("cmdline.txt")))+" "+g.b.kernelArgs+" "+onlyEthernet,
 		"-drive", "file="+g.card+",if=sd,format=raw",
 		"-netdev", fmt.Sprintf("tap,id=lan,ifname=tap%d,script=no,downscript=no", g.n), "-device", "usb-net,netdev=lan,mac="+mac(g.n))
 	args = append(args, serial...)

@@ -7,15 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // lan is the network of a house: a bridge, and a router that gives out addresses. Nothing else is on it, and the test's
-// machine has no part in it but from inside.
+// machine has no part in it but from inside. It is there as long as its processes, and they end with the test's own,
+// however that ends.
 type lan struct {
 	t     *testing.T
-	space string
+	space string // the file of the network namespace
 	dir   string
 }
 
@@ -28,13 +30,13 @@ func mac(n int) string { return fmt.Sprintf("52:54:00:00:77:%02x", n) }
 
 func newLAN(t *testing.T, pis int) *lan {
 	t.Helper()
-	l := &lan{t: t, space: fmt.Sprintf("piswarm-trial-%d", os.Getpid()), dir: t.TempDir()}
-	tool(t, "ip", "netns", "add", l.space)
-	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "delete", l.space).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-	})
+	house := exec.Command("sleep", "infinity")
+	house.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := house.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(house) })
+	l := &lan{t: t, space: fmt.Sprintf("/proc/%d/ns/net", house.Process.Pid), dir: t.TempDir()}
 	l.must("ip link set lo up; ip link add lan type bridge; ip addr add " + gateway + "/24 dev lan; ip link set lan up")
 	args := []string{
 		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0", "--interface=lan", "--bind-interfaces", "--user=root",
@@ -55,7 +57,8 @@ func newLAN(t *testing.T, pis int) *lan {
 
 // command runs in the house.
 func (l *lan) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", l.space}, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + l.space, "--"}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	return cmd
 }

@@ -13,12 +13,8 @@ GO=${GO:-go}
 rm -rf build/package
 mkdir -p build/package
 "$GO" build -C cross/tools -trimpath -o ../../build/package/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
-"$GO" run ./cross/man build/package/man
+"$GO" run ./cross/texts build/package
 gzip -9n build/package/man/*
-"$GO" build -trimpath -o build/package/piswarm ./agent/cmd/piswarm
-for shell in bash zsh fish; do
-	build/package/piswarm completion $shell >build/package/piswarm.$shell
-done
 # A version as Debian wants it begins with a digit: v1.2-3-gabc is 1.2+3.gabc. Before the first release there is only a
 # commit, and its time tells which of two is the newer.
 version=$(printf %s "$VERSION" | sed -E 's/^v//; s/-([0-9]+)-g/+\1.g/; s/-dirty$/+dirty/')

@@ -25,8 +25,8 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
 say "piswarm for $arch"
-GOOS=linux GOARCH=$goarch GOARM=$goarm CGO_ENABLED=0 "$GO" build -trimpath -ldflags "$LDFLAGS" \
-	-o "build/piswarm-linux-$goarch${goarm:+v$goarm}" ./agent/cmd/piswarm
+program=build/piswarm-linux-$goarch${goarm:+v$goarm}
+GOOS=linux GOARCH=$goarch GOARM=$goarm CGO_ENABLED=0 "$GO" build -trimpath -ldflags "$LDFLAGS" -o "$program" ./agent/cmd/piswarm
 rm -f build/piswarm_*_"$arch.deb"
 cross/package.sh "$arch" >/dev/null
 
@@ -64,7 +64,7 @@ inside sh -eu <images/customize.sh >"$work/customize.log" 2>&1 || { cat "$work/c
 rm "$root/piswarm.deb"
 
 say "settings"
-token=${TOKEN:-$(build/package/piswarm token new)} # by the program that made the completions
+token=${TOKEN:-$("$program" token new)}
 [ "$token" != none ] || token=
 boot=$work/boot
 rm -rf "$boot"

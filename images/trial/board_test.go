@@ -40,7 +40,7 @@ var boards = map[string]board{
 		// Linux worked that out, the value has passed, and the Pi stands still for 71 minutes. So time is that of the
 		// instructions, of which it has 500 million a second, about as many as the real one.
 		qemu: []string{"qemu-system-arm", "-M", "raspi0", "-icount", "shift=1"},
-		dtb:      "bcm2835-rpi-zero.dtb",
+		dtb:  "bcm2835-rpi-zero.dtb",
 		// QEMU's board lacks what this driver asks for, and the kernel then dies without a word.
 		kernelArgs: "initcall_blacklist=bcm2835_power_driver_init,bcm2835_wdt_driver_init console=ttyAMA0,115200",
 	},

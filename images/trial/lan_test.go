@@ -38,8 +38,9 @@ func newLAN(t *testing.T, pis int) *lan {
 	t.Cleanup(func() { stop(house) })
 	l := &lan{t: t, space: fmt.Sprintf("/proc/%d/ns/net", house.Process.Pid), dir: t.TempDir()}
 	l.must("ip link set lo up; ip link add lan type bridge; ip addr add " + gateway + "/24 dev lan; ip link set lan up")
+	// A daemon changes its user, and what does so is not told when the test ends.
 	args := []string{
-		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0", "--interface=lan", "--bind-interfaces", "--user=root",
+		"dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0", "--interface=lan", "--bind-interfaces",
 		"--dhcp-leasefile=" + filepath.Join(l.dir, "leases"), "--pid-file=", "--log-facility=" + filepath.Join(l.dir, "router"),
 		"--dhcp-range=192.168.77.50,192.168.77.99,1h",
 	}

@@ -31,6 +31,7 @@ func TestSettings(t *testing.T) {
 		}, "larger than", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			l := newLAN(t, 1)
 			g := newGuest(t, l, b, image, 1, test.content)
 			if test.content == nil {

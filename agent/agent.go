@@ -27,6 +27,7 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/dashboard"
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/dockerapi"
+	"github.com/piswarm/piswarm/agent/internal/footprint"
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/loop"
 	"github.com/piswarm/piswarm/agent/internal/network"
@@ -130,6 +131,12 @@ func Run(ctx context.Context, opts Options) error {
 	group.Go(func() error { return serve(ctx, dockerServer, docker) })
 	group.Go(func() error { return a.live(ctx) })
 	group.Go(func() error { return a.feedWatchdog(ctx) })
+	group.Go(func() error {
+		if err := footprint.Run(ctx); err != nil { // the agent works as well with more memory
+			a.log.Warn("the agent keeps more memory than it needs", "error", err)
+		}
+		return nil
+	})
 	// Not under systemd, this does nothing.
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		a.log.Warn("tell systemd that the agent is up", "error", err)

@@ -36,7 +36,7 @@ func is(path string, of ...string) bool {
 var (
 	pure     = []string{"pkg/cluster", "pkg/state", "pkg/scheduler", "pkg/loadbalance"}
 	loops    = internal("worker", "leader", "ingress", "replication")
-	adapters = internal("gossip", "discovery", "containers", "network", "firewall", "dns", "snapshot", "identity", "peers", "trust", "api", "dockerapi", "doctor", "boot", "upgrade", "floating", "dashboard")
+	adapters = internal("gossip", "discovery", "containers", "network", "firewall", "dns", "snapshot", "identity", "peers", "trust", "api", "dockerapi", "doctor", "boot", "upgrade", "floating", "dashboard", "footprint")
 )
 
 func internal(names ...string) []string {

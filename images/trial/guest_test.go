@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,7 +97,7 @@ func (g *guest) powerOn() {
 	}
 	args := append([]string{}, g.b.qemu...)
 	args = append(args,
-		"-display", "none", "-monitor", "none", "-no-reboot",
+		"-display", "none", "-monitor", "stdio", "-no-reboot",
 		"-kernel", filepath.Join(g.dir, "kernel"), "-initrd", filepath.Join(g.dir, "initramfs"), "-dtb", filepath.Join(g.dir, g.b.dtb),
 		"-append", strings.TrimSpace(string(g.file("cmdline.txt")))+" "+g.b.kernelArgs+" "+onlyEthernet,
 		"-drive", "file="+g.card+",if=sd,format=raw",
@@ -109,16 +110,34 @@ func (g *guest) powerOn() {
 	}
 	defer log.Close()
 	g.qemu.Stdout, g.qemu.Stderr = log, log
+	monitor, err := g.qemu.StdinPipe()
+	if err != nil {
+		g.t.Fatal(err)
+	}
 	g.on = time.Now()
 	if err := g.qemu.Start(); err != nil {
 		g.t.Fatal(err)
 	}
+	go nudge(monitor)
 	g.t.Cleanup(func() {
 		g.powerOff()
 		if g.t.Failed() {
 			g.t.Logf("what %s printed last:\n%s", g.name, tail(g.printed(), 6000))
 		}
 	})
+}
+
+// nudge keeps an emulated Pi's time going until QEMU ends. Where its time is that of its instructions and it has nothing to do,
+// QEMU now and then forgets to let it pass (main_loop_wait: "CPU thread can infinitely wait for event after missing the
+// warp"), and remembers when anything happens, as an empty line from its user.
+func nudge(monitor io.WriteCloser) {
+	defer monitor.Close()
+	for {
+		if _, err := monitor.Write([]byte("\n")); err != nil {
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // powerOff pulls the plug.

@@ -29,7 +29,6 @@ type guest struct {
 	dir     string
 	console string
 	qemu    *exec.Cmd
-	on      time.Time
 }
 
 // newGuest flashes a card. settings changes what its owner would change in piswarm.toml; nil leaves it.
@@ -114,7 +113,6 @@ func (g *guest) powerOn() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.on = time.Now()
 	if err := g.qemu.Start(); err != nil {
 		g.t.Fatal(err)
 	}

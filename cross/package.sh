@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the Debian packages in build/ out of the programs that build.sh made. The same commit makes the same bytes.
 # An ARMv6 program goes by two names: armhf is ARMv6 to Raspberry Pi OS and ARMv7 to Debian, which has armel for ARMv6.
-# usage: VERSION=… package.sh [ARCH...]
+# usage: VERSION=… [COMPRESSION=none] package.sh [ARCH...]
 set -eu
 
 PATH=$PATH:$(pwd)/build/package
@@ -29,11 +29,13 @@ piswarm ($version) stable; urgency=medium
 
  -- piswarm developers <piswarm@users.noreply.github.com>  $(date -uRd "@$SOURCE_DATE_EPOCH")
 END
+# Small to send to a Pi, or made at once, to be unpacked at once.
+sed "s/^  compression: .*/  compression: ${COMPRESSION:-xz}/" cross/nfpm.yaml >build/package/nfpm.yaml
 for pair in armv6:armhf armv6:armel arm64:arm64 amd64:amd64; do
 	binary=build/piswarm-linux-${pair%:*} arch=${pair#*:}
 	case " ${*:-$arch} " in *" $arch "*) ;; *) continue ;; esac
 	PACKAGE_VERSION=$version PACKAGE_ARCH=$arch PACKAGE_BINARY=$binary \
-		nfpm package --config cross/nfpm.yaml --packager deb --target "build/piswarm_${version}_$arch.deb" >build/package/log || {
+		nfpm package --config build/package/nfpm.yaml --packager deb --target "build/piswarm_${version}_$arch.deb" >build/package/log || {
 		cat build/package/log >&2
 		exit 1
 	}

@@ -28,7 +28,7 @@ say "piswarm for $arch"
 program=build/piswarm-linux-$goarch${goarm:+v$goarm}
 GOOS=linux GOARCH=$goarch GOARM=$goarm CGO_ENABLED=0 "$GO" build -trimpath -ldflags "$LDFLAGS" -o "$program" ./agent/cmd/piswarm
 rm -f build/piswarm_*_"$arch.deb"
-cross/package.sh "$arch" >/dev/null
+COMPRESSION=none cross/package.sh "$arch" >/dev/null
 
 # Programs of another processor run by QEMU, if the kernel is told so.
 if ! arch-test "$arch" >/dev/null 2>&1; then

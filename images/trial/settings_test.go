@@ -18,6 +18,7 @@ func TestSettings(t *testing.T) {
 		cluster  bool   // whether the token was taken over
 	}{
 		{"absent", nil, "", false},
+		{"unreadable", nil, "cannot be read", false},
 		{"half-written", func(text string) []byte {
 			upTo, _, _ := strings.Cut(strings.Replace(text, "# hostname", "hostname", 1), `chen"`)
 			return []byte(upTo)
@@ -36,6 +37,9 @@ func TestSettings(t *testing.T) {
 			g := newGuest(t, l, b, image, 1, test.content)
 			if test.content == nil {
 				tool(t, "mdel", "-i", g.card+"@@4M", "::piswarm.toml")
+			}
+			if test.name == "unreadable" { // as a directory is
+				tool(t, "mmd", "-i", g.card+"@@4M", "::piswarm.toml")
 			}
 			g.powerOn()
 			g.awaitPrinted("login screen", regexp.QuoteMeta(g.name)+` login: `)

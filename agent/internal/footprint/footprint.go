@@ -24,8 +24,9 @@ import (
 const (
 	// settled is when a start is over.
 	settled = time.Minute
-	// again is how often what was needed once, to load an image or to answer a person, is let go.
-	again = 10 * time.Minute
+	// again is how often what was needed once, to load an image or to answer a person, is let go. As often Go collects
+	// its garbage anyway where little happens.
+	again = 2 * time.Minute
 )
 
 // Run keeps it small until ctx ends.

@@ -174,10 +174,10 @@ func small(t *testing.T, g *guest) error {
 		return kib << 10
 	}
 	agent, containerd := pss("piswarm"), pss("containerd")
-	t.Logf("agent %.1f MB, containerd %.1f MB", float64(agent)/1e6, float64(containerd)/1e6)
 	if agent > mostAgent || agent+containerd > mostMemory {
 		return fmt.Errorf("agent %d bytes, want %d; with containerd %d, want %d", agent, mostAgent, agent+containerd, mostMemory)
 	}
+	t.Logf("agent %.1f MB, containerd %.1f MB", float64(agent)/1e6, float64(containerd)/1e6)
 	return nil
 }
 

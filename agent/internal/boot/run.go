@@ -99,10 +99,14 @@ func blank(path string, text []byte, s settings) error {
 // ones.
 func tell(path string, mistakes []error) error {
 	if len(mistakes) == 0 {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		err := os.Remove(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
-		return nil
+		if err == nil {
+			err = syncDir(filepath.Dir(path))
+		}
+		return err
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Not everything in %s could be used. What is named here stays as it was before:\r\n\r\n", settingsFile)
@@ -129,7 +133,18 @@ func writeThrough(path, text string) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path)) // of a new file FAT keeps the name back
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // oneLine makes one printable line of a mistake, which may quote what a stranger wrote.

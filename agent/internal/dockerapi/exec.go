@@ -152,13 +152,11 @@ func (s *server) execStart(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	code, err := attach(w, r, x.spec.TTY, running)
-	if err != nil {
-		code = cmp.Or(code, -1)
-	}
-	x.mu.Lock()
-	x.running, x.code, x.since = nil, &code, time.Now()
-	x.mu.Unlock()
+	attach(w, r, x.spec.TTY, running, func(code int) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.running, x.code, x.since = nil, &code, time.Now()
+	})
 }
 
 // begin starts a command that was not started before.
@@ -192,14 +190,18 @@ func (s *server) begin(r *http.Request, x *execution, in container.ExecStartRequ
 	return running, nil
 }
 
-// attach gives a command the connection of a request, until either ends, and returns its exit code.
-func attach(w http.ResponseWriter, r *http.Request, tty bool, running *client.Exec) (int, error) {
+// attach gives a command the connection of a request, until either ends. It says with which exit code before it closes the
+// connection: a client asks for it as soon as that is closed.
+func attach(w http.ResponseWriter, r *http.Request, tty bool, running *client.Exec, ended func(code int)) {
 	defer running.Close()
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return -1, err
+		ended(-1)
+		return
 	}
 	defer conn.Close()
+	code := -1
+	defer func() { ended(code) }()
 	media := types.MediaTypeMultiplexedStream
 	if tty {
 		media = types.MediaTypeRawStream
@@ -209,7 +211,7 @@ func attach(w http.ResponseWriter, r *http.Request, tty bool, running *client.Ex
 		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + media + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 	}
 	if _, err := io.WriteString(conn, head); err != nil {
-		return -1, err
+		return
 	}
 	go feed(running, buffered.Reader) // it ends with the connection, which is closed below
 	var mu sync.Mutex
@@ -217,11 +219,13 @@ func attach(w http.ResponseWriter, r *http.Request, tty bool, running *client.Ex
 	if tty {
 		stdout, stderr = conn, conn
 	}
-	code, err := running.Wait(stdout, stderr)
+	code, err = running.Wait(stdout, stderr)
+	if err != nil {
+		code = cmp.Or(code, -1)
+	}
 	if err != nil && !errors.Is(err, net.ErrClosed) && !tty {
 		fmt.Fprint(multiplexed{&mu, conn, toSystem}, err.Error()) // nobody may be left to read it
 	}
-	return code, err
 }
 
 // feed hands on what the client sends.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs each fuzz target, of these packages or of all, for FUZZTIME (10m, or a number of tries: 10000x), two at a time. What a target finds lies below
-# its package's testdata/fuzz afterwards: keep it there, for every `go test` runs it from then on.
+# Runs each fuzz target, of these packages or of all, for FUZZTIME (10m, or a number of tries: 10000x), two at a time. What a
+# target finds lies below its package's testdata/fuzz afterwards: keep it there, for every `go test` runs it from then on.
 set -eu
 cd "$(dirname "$0")/.."
 export GO="${GO:-go}" FUZZTIME="${FUZZTIME:-10m}"

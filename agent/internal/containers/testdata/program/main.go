@@ -34,7 +34,9 @@ func main() {
 		json.NewEncoder(os.Stdout).Encode(facts())
 	case "print":
 		fmt.Println(os.Args[2])
-		fmt.Fprintln(os.Stderr, os.Args[3])
+		for _, text := range os.Args[3:] {
+			fmt.Fprintln(os.Stderr, text)
+		}
 	case "read":
 		read(os.Args[2])
 	case "flood":

@@ -3,15 +3,27 @@ package boot
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// secrets are the settings that do not stay in the file.
-var secrets = [][]string{{"token"}, {"wifi", "password"}}
+// The secrets are the settings that do not stay in the file.
+const (
+	token        = "token"
+	wifiPassword = "wifi.password"
+)
 
-// span is a part of the file, in bytes.
-type span struct{ from, to int }
+// took tells whether the settings have the secret: one that is mistyped stays in the file, for its author to see.
+func (s settings) took(secret string) bool {
+	return secret == token && s.agent.token != "" || secret == wifiPassword && s.wifi.password != ""
+}
+
+// span is the part of the file that a secret takes, in bytes.
+type span struct {
+	secret   string
+	from, to int
+}
 
 // secretSpans finds the values of the secrets in a file that is well formed, quotes included. Empty ones are not among them.
 func secretSpans(text []byte) (found []span) {
@@ -40,9 +52,11 @@ func spansOf(p *unstable.Parser, header []string, e *unstable.Node) (found []spa
 			found = append(found, spansOf(p, path, inner.Node())...)
 		}
 	case unstable.String:
-		isSecret := slices.ContainsFunc(secrets, func(s []string) bool { return slices.Equal(s, path) })
+		name := strings.Join(path, ".")
+		// A dot within a part of the name, in quotes, is another setting's.
+		isSecret := name == token || name == wifiPassword && len(path) == 2
 		if isSecret && len(value.Data) > 0 {
-			found = append(found, span{int(value.Raw.Offset), int(value.Raw.Offset + value.Raw.Length)})
+			found = append(found, span{name, int(value.Raw.Offset), int(value.Raw.Offset + value.Raw.Length)})
 		}
 	}
 	return found

@@ -179,6 +179,25 @@ func TestWiFiAfterTheSecretWasMoved(t *testing.T) {
 	if got := c.get(wifiConfig); got != strings.Replace(before, "network", "country=FR\nnetwork", 1) {
 		t.Errorf("the key was not kept:\n%s", got)
 	}
+	// A mistyped password does not make it another network, and stays to be mended; what is right beside it is used.
+	secret := trust.NewSecret().Token()
+	wrong := "token = \"" + secret + "\"\n[wifi]\nssid = \"two\"\npassword = \"1234567\""
+	before = c.get(wifiConfig)
+	mistakes := c.boot(wrong)
+	if got := c.get(wifiConfig); got != before || !strings.Contains(mistakes, "wifi.password") {
+		t.Errorf("a mistyped password changed it, and %q was said:\n%s", mistakes, got)
+	}
+	left := c.get(bootDir + "/" + settingsFile)
+	if strings.Contains(left, secret) || !strings.Contains(left, `"1234567"`) || c.again() != mistakes {
+		t.Errorf("it is not said again; left is:\n%s", left)
+	}
+	if c.boot("wifi = { ssid = \"two\", pasword = \"12345678\" }"); c.get(wifiConfig) != before {
+		t.Errorf("a mistyped name of a setting changed it:\n%s", c.get(wifiConfig))
+	}
+	c.boot("[wifi]\ncountry = \"de\"\nssid = \"one\"")
+	if got := c.get(wifiConfig); got != before {
+		t.Errorf("a mistyped country changed it:\n%s", got)
+	}
 	c.boot("[wifi]\nssid = \"two\"")
 	if got := c.get(wifiConfig); strings.Contains(got, "psk") || !strings.Contains(got, "key_mgmt=NONE") {
 		t.Errorf("another network has the first one's key:\n%s", got)
@@ -267,6 +286,35 @@ func TestSecretStaysUntilItIsSafe(t *testing.T) {
 	}
 }
 
+// TestMistypedTokenStays beside a password that was right.
+func TestMistypedTokenStays(t *testing.T) {
+	c := newCard(t)
+	mistakes := c.boot("token = \"PSWM-1-abcdefgh-mistyped\"\n[wifi]\nssid = \"one\"\npassword = \"12345678\"")
+	left := c.get(bootDir + "/" + settingsFile)
+	if !strings.Contains(mistakes, "token: ") || !strings.Contains(left, "mistyped") || strings.Contains(left, "12345678") {
+		t.Errorf("mistakes %q, file %q", mistakes, left)
+	}
+	if again := c.again(); again != mistakes {
+		t.Errorf("at the next boot: %q", again)
+	}
+}
+
+// TestAgentKeepsItsSettings that this boot does not set, or would set wrongly.
+func TestAgentKeepsItsSettings(t *testing.T) {
+	c := newCard(t)
+	c.put(agentConfig, "cluster = 'home'\ndashboard = 'view'\nvip = '192.168.1.250'\n")
+	mistakes := c.boot("vip = \"192.168.1\"\nlabels = { room = \"attic\" }")
+	got := c.get(agentConfig)
+	for _, want := range []string{"cluster = 'home'", "dashboard = 'view'", "vip = '192.168.1.250'", "room = 'attic'"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in:\n%s", want, got)
+		}
+	}
+	if !strings.Contains(mistakes, "vip: ") {
+		t.Errorf("mistakes: %q", mistakes)
+	}
+}
+
 func TestNameSetByHandStays(t *testing.T) {
 	c := newCard(t)
 	c.put("etc/hostname", "attic\n")
@@ -290,7 +338,7 @@ func FuzzFile(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if s.agent.Token == "" && s.wifi.password == "" {
+		if s.agent.token == "" && s.wifi.password == "" {
 			return
 		}
 		if err := blank(path, text, s); err != nil {
@@ -301,7 +349,7 @@ func FuzzFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		left, _ := parse(after)
-		if len(after) != len(text) || left.agent.Token != "" || left.wifi.password != "" || left.hostname != s.hostname {
+		if len(after) != len(text) || left.agent.token != "" || left.wifi.password != "" || left.hostname != s.hostname {
 			t.Fatalf("%q became %q", text, after)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func Run(cfg Config) error {
 	sys := system{root: cfg.Root, setHostname: cfg.SetHostname}
 	mistakes = append(mistakes, sys.apply(s)...)
 	// Only what is safe in the system, and well formed, goes from here: a mistyped password is still there to be mended.
-	if (s.agent.Token != "" || s.wifi.password != "") && len(sys.unsaved) == 0 {
+	if (s.agent.token != "" || s.wifi.password != "") && len(sys.unsaved) == 0 {
 		if err := blank(path, text, s); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("the secrets are still readable in this file: %w", err))
 		}
@@ -74,13 +75,13 @@ func readFile(path string) ([]byte, error) {
 func blank(path string, text []byte, s settings) error {
 	body := bytes.TrimPrefix(text, []byte("\uFEFF"))
 	mark := len(text) - len(body)
-	spans := secretSpans(body)
+	spans := slices.DeleteFunc(secretSpans(body), func(part span) bool { return !s.took(part.secret) })
 	after := bytes.Clone(text)
 	for _, part := range spans {
 		copy(after[mark+part.from:mark+part.to], part.blanked())
 	}
 	left, _ := parse(after)
-	if left.agent.Token != "" || left.wifi.password != "" || left.hostname != s.hostname || left.wifi.ssid != s.wifi.ssid {
+	if left.agent.token != "" || left.wifi.password != "" || left.hostname != s.hostname || left.wifi.ssid != s.wifi.ssid {
 		return errors.New(`set them to "" by hand`)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)

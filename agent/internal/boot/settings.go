@@ -32,13 +32,10 @@ type settings struct {
 // wifi is the network to join. Without a password it is an open one, or the one that was set up before.
 type wifi struct{ country, ssid, password string }
 
-// agentSettings are those of the agent's own configuration.
+// agentSettings are those for the agent's own configuration.
 type agentSettings struct {
-	Token     string            `toml:"token,omitempty"`
-	Cluster   string            `toml:"cluster,omitempty"`
-	Advertise string            `toml:"advertise,omitempty"`
-	VIP       string            `toml:"vip,omitempty"`
-	Labels    map[string]string `toml:"labels,omitempty"`
+	token, cluster, advertise, vip string
+	labels                         map[string]string
 }
 
 // parse reads the file. A setting with a mistake is left out and is one of the errors; if the file as a whole cannot be
@@ -57,24 +54,29 @@ func parse(text []byte) (s settings, mistakes []error) {
 	s.timezone = t.text("timezone", checkTimezone)
 	s.sshKeys = t.texts("ssh_keys", checkSSHKey)
 	w := t.table("wifi")
-	s.wifi = wifi{country: w.text("country", checkCountry), ssid: w.text("ssid", checkSSID), password: w.text("password", checkPassword)}
+	s.wifi.country = w.text("country", checkCountry)
+	harmless := len(w.mistakes)
+	s.wifi.ssid, s.wifi.password = w.text("ssid", checkSSID), w.text("password", checkPassword)
 	w.end()
-	t.mistakes = append(t.mistakes, w.mistakes...)
 	if s.wifi.ssid == "" && s.wifi.password != "" {
-		t.mistake("wifi.password", errors.New("there is no wifi.ssid for it"))
+		w.mistake("wifi.password", errors.New("there is no wifi.ssid for it"))
 	}
+	if len(w.mistakes) > harmless {
+		s.wifi = wifi{} // the rest would be another network than the one that is meant, an open one perhaps
+	}
+	t.mistakes = append(t.mistakes, w.mistakes...)
 	s.agent = agentSettings{
-		Token:     t.text("token", func(s string) error { _, err := trust.ParseToken(s); return err }),
-		Cluster:   t.text("cluster", cluster.ValidateNodeName),
-		Advertise: t.text("advertise", checkAdvertise),
-		VIP:       t.text("vip", checkVIP),
+		token:     t.text("token", func(s string) error { _, err := trust.ParseToken(s); return err }),
+		cluster:   t.text("cluster", cluster.ValidateNodeName),
+		advertise: t.text("advertise", checkAdvertise),
+		vip:       t.text("vip", checkVIP),
 	}
 	labels := t.table("labels")
-	s.agent.Labels = map[string]string{}
+	s.agent.labels = map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(labels.all)) {
 		value := labels.text(key, func(value string) error { return cluster.ValidateLabels(map[string]string{key: value}) })
 		if value != "" {
-			s.agent.Labels[key] = value
+			s.agent.labels[key] = value
 		}
 	}
 	t.mistakes = append(t.mistakes, labels.mistakes...)

@@ -41,7 +41,7 @@ func (s *system) apply(want settings) (mistakes []error) {
 		add("wifi", err)
 		s.keep(err)
 	}
-	if a := want.agent; a.Token != "" || a.Cluster != "" || a.Advertise != "" || a.VIP != "" || len(a.Labels) > 0 {
+	if a := want.agent; a.token != "" || a.cluster != "" || a.advertise != "" || a.vip != "" || len(a.labels) > 0 {
 		err := s.applyAgent(a)
 		add("token, cluster, advertise, vip, labels", err)
 		s.keep(err)
@@ -130,29 +130,25 @@ func (s *system) applyTimezone(name string) error {
 const agentConfig = "etc/piswarm/piswarm.toml"
 
 // applyAgent writes the agent's configuration. What the settings do not say stays as it was: a token that was moved there
-// by an earlier boot, above all.
+// by an earlier boot, above all, and what only the agent knows of.
 func (s *system) applyAgent(want agentSettings) error {
-	var now agentSettings
+	all := map[string]any{}
 	old, err := os.ReadFile(s.path(agentConfig))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := toml.Unmarshal(old, &now); err != nil {
-		now = agentSettings{} // nobody but this function writes it on a card of ours
+	if err := toml.Unmarshal(old, &all); err != nil {
+		all = map[string]any{} // the agent cannot read it either
 	}
-	if want.Token == "" {
-		want.Token = now.Token
+	for key, value := range map[string]string{"token": want.token, "cluster": want.cluster, "advertise": want.advertise, "vip": want.vip} {
+		if value != "" {
+			all[key] = value
+		}
 	}
-	if want.Cluster == "" {
-		want.Cluster = now.Cluster
+	if len(want.labels) > 0 {
+		all["labels"] = want.labels
 	}
-	if want.Advertise == "" {
-		want.Advertise = now.Advertise
-	}
-	if len(want.Labels) == 0 {
-		want.Labels = now.Labels
-	}
-	text, err := toml.Marshal(want)
+	text, err := toml.Marshal(all)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func TestTemplate(t *testing.T) {
 	}
 	s, _ := parse([]byte(all))
 	if s.hostname == "" || s.timezone == "" || len(s.sshKeys) != 1 || s.wifi.country == "" || s.wifi.ssid == "" || s.wifi.password == "" ||
-		s.agent.Token == "" || s.agent.Cluster == "" || s.agent.VIP == "" || len(s.agent.Labels) == 0 {
+		s.agent.token == "" || s.agent.cluster == "" || s.agent.vip == "" || len(s.agent.labels) == 0 {
 		t.Errorf("not each setting is suggested in the template: %+v", s)
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"crypto/pbkdf2"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 )
 
@@ -16,6 +19,10 @@ const wifiConfig = "etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
 // rounds, 256 bits): it opens this network and is not the password, which may be used elsewhere, too. A network that has
 // WPA3 alone wants the password itself and cannot be joined; no Pi before the 3B+ could.
 func (s *system) applyWiFi(w wifi) error {
+	before, err := os.ReadFile(s.path(wifiConfig))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	name := hex.EncodeToString([]byte(w.ssid))
 	key := "key_mgmt=NONE"
 	switch {
@@ -26,18 +33,19 @@ func (s *system) applyWiFi(w wifi) error {
 		}
 		key = "psk=" + hex.EncodeToString(raw)
 	default:
-		old, err := os.ReadFile(s.path(wifiConfig))
-		if before, found := keyFor(string(old), name); err == nil && found {
-			key = before // the password was moved here by an earlier boot
+		if moved, found := keyFor(string(before), name); found {
+			key = moved // the password was moved here by an earlier boot
 		}
 	}
-	country := ""
+	country := countryLine.FindString(string(before))
 	if w.country != "" {
 		country = "country=" + w.country + "\n"
 	}
 	return s.put(wifiConfig, "# From piswarm.toml in the boot partition, at boot.\nctrl_interface=/run/wpa_supplicant\n"+
 		country+"network={\n\tssid="+name+"\n\tscan_ssid=1\n\t"+key+"\n}\n", 0o600)
 }
+
+var countryLine = regexp.MustCompile(`(?m)^country=[A-Z]{2}\n`)
 
 // keyFor returns the line of the key in a file of ours for the network of that name.
 func keyFor(file, name string) (key string, ok bool) {

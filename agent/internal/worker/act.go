@@ -18,7 +18,7 @@ import (
 )
 
 // begin runs a step beside the loop. The lock is held by the caller; the step takes it where it needs it.
-func (w *Worker) begin(ctx context.Context, steps *errgroup.Group, t *task, act func(context.Context) error) {
+func (w *Worker) begin(ctx context.Context, steps *errgroup.Group, t *task, do step, act func(context.Context) error) {
 	t.busy = true
 	steps.Go(func() error {
 		err := act(ctx)
@@ -29,39 +29,59 @@ func (w *Worker) begin(ctx context.Context, steps *errgroup.Group, t *task, act 
 			t.skipped, w.listed = false, false
 		}
 		if err != nil && ctx.Err() == nil {
-			w.trouble(t, err)
+			w.trouble(t, do, err)
 		}
 		w.wake.Set()
 		return nil
 	})
 }
 
+const (
+	// troublePause is at least how long a task waits that could not be brought forward: nobody waits for it but the user, and
+	// trying every tenth of a second helps no one.
+	troublePause = 2 * time.Second
+	// awayPause is how long one waits that could not end for want of containerd.
+	awayPause = 500 * time.Millisecond
+	// maxTries is how often a node fails to run a task before it says that it cannot, and the leader looks for another node; as
+	// often as it restarts one before that. It goes on trying.
+	maxTries = 5
+)
+
 // trouble notes that a step failed. The report carries it to the user; the log gets it once.
-func (w *Worker) trouble(t *task, err error) {
+func (w *Worker) trouble(t *task, do step, err error) {
 	log := w.cfg.Log.With("service", t.status.Service, "task", t.status.ID)
 	text := strings.ReplaceAll(err.Error(), "\n", " ")
 	switch {
 	case errors.Is(err, containers.ErrUnavailable):
 		// Not the task's fault. Everything has to be looked at anew when containerd is back.
 		w.listed = false
-		t.notBefore = time.Now().Add(firstPause)
+		t.wait(do, firstPause, awayPause)
 		log.Debug("a step did not come to its end", "error", text)
 		return
 	case errors.Is(err, containers.ErrImageUnknown):
 		// It was here at the last look, or the registry does not have it; looking again tells which.
 		w.inspect = true
-		w.failed(t, cluster.Failed, text, time.Now())
 	case errors.Is(err, containers.ErrNoSpace):
 		w.disk.full = true
-		w.failed(t, cluster.Failed, text, time.Now())
-	case errors.Is(err, containers.ErrRejected):
-		w.failed(t, cluster.Rejected, text, time.Now())
-	default:
-		w.failed(t, cluster.Failed, text, time.Now())
 	}
-	// Nobody waits for this task but the user: trying every tenth of a second helps no one.
-	t.notBefore = time.Now().Add(max(pause(t.failures), 2*time.Second))
+	verdict := cluster.Failed
+	if errors.Is(err, containers.ErrRejected) || t.wanted && t.container != containers.Running && t.failures+1 >= maxTries {
+		verdict = cluster.Rejected
+	}
+	w.failed(t, verdict, text, time.Now())
+	after := max(pause(t.failures), troublePause)
+	t.wait(do, after, after)
 	log.Warn("a task could not be brought forward", "error", text)
+}
+
+// wait sets the pause before the task is tried again: its end, if it was to end, or else its start. Neither waits for the
+// other.
+func (t *task) wait(do step, start, end time.Duration) {
+	if do.ends() {
+		t.endAfter = time.Now().Add(end)
+	} else {
+		t.notBefore = time.Now().Add(start)
+	}
 }
 
 // fetch brings a task's image here.

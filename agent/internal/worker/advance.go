@@ -29,7 +29,7 @@ func (w *Worker) advance(ctx context.Context, v view.View, steps *errgroup.Group
 		follows := w.follows(v, t, now)
 		do, wait := next(facts{
 			wanted: t.wanted, known: t.known, barred: t.barred, leaving: leaving, unknown: t.unknown, final: t.status.Final,
-			container: t.container, sick: t.sick(), notBefore: t.notBefore, follows: follows,
+			container: t.container, sick: t.sick(), notBefore: t.notBefore, endAfter: t.endAfter, follows: follows,
 			misplaced: subnet.IsValid() && !subnet.Contains(t.address),
 			image:     t.wanted && w.holds(t.spec.Container.Digest),
 			parting:   t.parting, patience: min(t.grace(), maxPatience),
@@ -81,7 +81,7 @@ func (w *Worker) launch(ctx context.Context, steps *errgroup.Group, id string, t
 	t.enter(cluster.Starting)
 	spec := t.spec // the next pass may change it while the step is under way
 	made := containers.Task{Service: spec.Name, ServiceID: t.status.ServiceID, Slot: t.status.Slot, SpecVersion: t.status.SpecVersion}
-	w.begin(ctx, steps, t, func(ctx context.Context) error { return w.start(ctx, t, id, made, spec, files) })
+	w.begin(ctx, steps, t, start, func(ctx context.Context) error { return w.start(ctx, t, id, made, spec, files) })
 }
 
 // do begins any other step.
@@ -99,23 +99,23 @@ func (w *Worker) do(ctx context.Context, steps *errgroup.Group, do step, id stri
 		w.wake.Set()
 	case count:
 		address := t.address
-		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.count(ctx, t, address) })
+		w.begin(ctx, steps, t, do, func(ctx context.Context) error { return w.count(ctx, t, address) })
 	case stop:
 		t.enter(cluster.Stopping)
 		grace := t.grace()
-		w.begin(ctx, steps, t, func(ctx context.Context) error {
+		w.begin(ctx, steps, t, do, func(ctx context.Context) error {
 			return w.stop(ctx, t, id, signal, grace)
 		})
 	case cure:
 		grace := t.grace()
-		w.begin(ctx, steps, t, func(ctx context.Context) error {
+		w.begin(ctx, steps, t, do, func(ctx context.Context) error {
 			return w.cure(ctx, t, id, signal, grace)
 		})
 	case bury:
-		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })
+		w.begin(ctx, steps, t, do, func(ctx context.Context) error { return w.bury(ctx, t, id) })
 	case forget:
 		if t.address.IsValid() || t.container != "" {
-			w.begin(ctx, steps, t, func(ctx context.Context) error { return w.bury(ctx, t, id) })
+			w.begin(ctx, steps, t, do, func(ctx context.Context) error { return w.bury(ctx, t, id) })
 			return
 		}
 		w.bequeath(t)

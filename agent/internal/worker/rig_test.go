@@ -45,6 +45,8 @@ type recorder struct {
 	stuck  bool          // what was lost does not end
 	goes   bool          // containerd goes away while the next container starts
 	deaf   bool          // events do not arrive
+	keeps  bool          // containers are not removed
+	tries  int           // to remove one that is kept
 }
 
 func (r *recorder) Events(ctx context.Context) <-chan containers.Event {
@@ -122,10 +124,13 @@ func (r *recorder) Start(ctx context.Context, id string) error {
 
 func (r *recorder) Remove(ctx context.Context, id string) error {
 	r.mu.Lock()
-	away := r.away
-	r.mu.Unlock()
-	if away {
+	defer r.mu.Unlock()
+	switch {
+	case r.away:
 		return fmt.Errorf("containerd: %w", containers.ErrUnavailable)
+	case r.keeps:
+		r.tries++
+		return errors.New("read-only file system")
 	}
 	return r.Fake.Remove(ctx, id)
 }

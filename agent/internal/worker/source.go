@@ -80,7 +80,7 @@ func (w *Worker) fetchFrom(ctx context.Context, v view.View, steps *errgroup.Gro
 		return ok && now.Sub(since) >= turnLimit
 	})
 	if from.wait == "" {
-		w.begin(ctx, steps, t, func(ctx context.Context) error { return w.fetch(ctx, want, from) })
+		w.begin(ctx, steps, t, fetch, func(ctx context.Context) error { return w.fetch(ctx, want, from) })
 		return 0
 	}
 	if t.waited == nil {

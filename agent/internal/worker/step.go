@@ -24,6 +24,9 @@ const (
 	forget step = "forget" // nothing is left of a task that nobody wants
 )
 
+// ends tells whether the step takes away a container or what is left of one.
+func (s step) ends() bool { return s == stop || s == cure || s == bury || s == forget }
+
 // facts are all that the next step depends on.
 type facts struct {
 	wanted bool
@@ -38,14 +41,25 @@ type facts struct {
 	image     bool             // is on this node
 	unknown   bool             // nobody remembers what its containers are made of
 	final     bool             // it has ended and is not run again
-	notBefore time.Time        // end of the pause after a failure
+	notBefore time.Time        // end of the pause after a failure to run
+	endAfter  time.Time        // end of the pause after a failure to end
 	follows   time.Time        // until then it waits for the end of another task; zero: for none
 	parting   parting          // of one that runs and is not to
 	patience  time.Duration    // for its connections
 }
 
-// next decides. The second result says when to look again, for a task that only waits for the time to pass.
+// next decides. What has just failed is not tried again at once. The second result says when to look again, for a task that
+// only waits for the time to pass.
 func next(f facts, now time.Time) (step, time.Duration) {
+	do, again := wish(f, now)
+	if do.ends() && now.Before(f.endAfter) {
+		return rest, f.endAfter.Sub(now)
+	}
+	return do, again
+}
+
+// wish is what next decides where nothing failed.
+func wish(f facts, now time.Time) (step, time.Duration) {
 	if !f.known {
 		return rest, 0
 	}
@@ -63,10 +77,13 @@ func next(f facts, now time.Time) (step, time.Duration) {
 		}
 		return cure, 0
 	case containers.Created: // left half-made
-		if f.wanted && !f.barred && !f.leaving && !f.unknown {
-			return start, 0
+		switch {
+		case !f.wanted || f.barred || f.leaving || f.unknown:
+			return bury, 0
+		case now.Before(f.notBefore):
+			return rest, f.notBefore.Sub(now)
 		}
-		return bury, 0
+		return start, 0
 	case containers.Stopped:
 		if f.wanted && f.final { // a restarted agent learns from it how the task ended, until the leader has written it down
 			return rest, 0

@@ -24,8 +24,9 @@ type task struct {
 	busy      bool // a step is under way
 	skipped   bool // it was when containerd was last asked, which knows better what no event told of meanwhile
 	address   netip.Addr
-	failures  int // one after the other
-	notBefore time.Time
+	failures  int         // one after the other
+	notBefore time.Time   // it does not run again
+	endAfter  time.Time   // its end is not tried again
 	attempts  []time.Time // restarts that its policy counts
 	runningAt time.Time   // on the monotonic clock; zero as long as it does not serve
 	followed  time.Time   // since when it waits for the end of the task that it follows

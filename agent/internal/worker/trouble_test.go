@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func TestFullDisk(t *testing.T) {
 		r.runtime.SetDisk(containers.Disk{Total: 100, Free: 5}, 10)
 		r.plan("big", self)
 		after(10 * time.Second)
-		if task := r.report().Tasks[0]; task.State != cluster.Failed || !strings.Contains(task.Error, "no space left") {
+		if task := r.report().Tasks[0]; task.State != cluster.Rejected || !strings.Contains(task.Error, "no space left") {
 			t.Errorf("reported: %+v", task)
 		}
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\nweb.2 web.2 v1 running\n")
@@ -208,6 +209,42 @@ func TestCrashLoopIsToldAndDelaysNobody(t *testing.T) {
 		})
 		r.plan("web", self)
 		same(t, "containers", r.runtime.String(), "web.1 web.1 v1 running\n")
+	})
+}
+
+// TestWhatCannotEndIsNotPressed: a node whose card has become read-only must not spend itself on it.
+func TestWhatCannotEndIsNotPressed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := running(t)
+		r.runtime.set(func() { r.runtime.keeps = true })
+		r.plan("web")
+		after(2 * time.Minute)
+		r.runtime.set(func() {
+			if n := r.runtime.tries; n < 2*5 || n > 2*30 {
+				t.Errorf("two containers were tried to be removed %d times in two minutes", n)
+			}
+			r.runtime.keeps = false
+		})
+		after(lastPause)
+		same(t, "containers", r.runtime.String(), "")
+	})
+}
+
+// TestTellsThatItCannotRunATask: so that the leader gives it to another node. It goes on trying, where there is no other.
+func TestTellsThatItCannotRunATask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.service("web")
+		r.runtime.FailCreate("web", errors.New("read-only file system"))
+		r.start()
+		r.plan("web", self)
+		after((maxTries-1)*troublePause - time.Second)
+		same(t, "reported", r.told(), "web.1 failed 10.77.3.2 create web.1: read-only file system\n")
+		after(2 * time.Second)
+		same(t, "reported", r.told(), "web.1 rejected 10.77.3.2 create web.1: read-only file system\n")
+		r.runtime.FailCreate("web", nil)
+		after(lastPause)
+		same(t, "reported", r.told(), "web.1 running 10.77.3.2\n")
 	})
 }
 

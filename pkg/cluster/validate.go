@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// MaxReplicas bounds a service. A shelf of Pis runs far fewer; a typing error asks for far more.
-	MaxReplicas = 10000
+	// MaxReplicas bounds a service, so that its plan fits into one record. Fifty Pis have ten of each then; a typing error asks
+	// for far more.
+	MaxReplicas = 500
 	// MinMemoryLimit is the least memory in which a container starts at all.
 	MinMemoryLimit = 6 << 20
 

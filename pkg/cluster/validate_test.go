@@ -49,7 +49,7 @@ func TestSpecValidate(t *testing.T) {
 		t.Errorf("the least spec: %v", err)
 	}
 	for bound, reach := range map[string]func(*Spec){
-		"most replicas":             func(s *Spec) { s.Replicas = 10000 },
+		"most replicas":             func(s *Spec) { s.Replicas = 500 },
 		"no replicas":               func(s *Spec) { s.Replicas = 0 },
 		"longest grace period":      func(s *Spec) { s.Container.StopGracePeriod = time.Hour },
 		"least memory":              func(s *Spec) { s.Resources = Resources{Limits: Amount{MemoryBytes: 6 << 20}} },
@@ -76,7 +76,7 @@ func TestSpecValidate(t *testing.T) {
 		`service web: unknown --on-partition "fight"`:        func(s *Spec) { s.OnPartition = "fight" },
 		`service web: unknown mode "job"`:                    func(s *Spec) { s.Mode = "job" },
 		"-1 replicas are not possible: want a number from 0": func(s *Spec) { s.Replicas = -1 },
-		"10001 replicas are not possible: want a number":     func(s *Spec) { s.Replicas = 10001 },
+		"501 replicas are not possible: want a number":     func(s *Spec) { s.Replicas = 501 },
 		"leave out --replicas, or":                           func(s *Spec) { s.Mode, s.Placement.MaxPerNode = Global, 0 },
 		"leave out --replicas-max-per-node":                  func(s *Spec) { s.Mode, s.Replicas = Global, 0 },
 		"bad label key":                                      func(s *Spec) { s.Labels = map[string]string{"a b": "x"} },

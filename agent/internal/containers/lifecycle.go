@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/moby/sys/signal"
+
+	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
 // runtimeName is the shim that every containerd has.
@@ -137,16 +139,11 @@ func (r *Runtime) stop(ctx context.Context, id, signalName string, grace time.Du
 	} else if err != nil {
 		return r.explain(ctx, err)
 	}
-	if signalName == "" {
-		labels, err := container.Labels(ctx)
-		if err != nil {
-			return r.explain(ctx, err)
-		}
-		if signalName = labels[labelStopSignal]; signalName == "" {
-			signalName = "SIGTERM"
-		}
+	labels, err := container.Labels(ctx)
+	if err != nil {
+		return r.explain(ctx, err)
 	}
-	sig, err := signal.ParseSignal(signalName)
+	sig, err := stopSignal(signalName, labels[labelStopSignal])
 	if err != nil {
 		return rejection{err}
 	}
@@ -158,6 +155,17 @@ func (r *Runtime) stop(ctx context.Context, id, signalName string, grace time.Du
 		return r.explain(ctx, err)
 	}
 	return fmt.Errorf("it does not end: killed %s ago", killLimit)
+}
+
+// stopSignal is the one that is asked for, or else the container's own, which may be an image's: nobody has checked that.
+func stopSignal(asked, own string) (syscall.Signal, error) {
+	if asked != "" {
+		return signal.ParseSignal(asked)
+	}
+	if name, err := cluster.NormalizeSignal(own); err == nil {
+		return signal.ParseSignal(name)
+	}
+	return syscall.SIGTERM, nil
 }
 
 // end sends a signal and waits up to limit for the container's end.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -146,5 +147,22 @@ func TestReferencesAreNormalised(t *testing.T) {
 		if strings.Contains(in, "@") && ref.pinned(ref.digest) != "docker.io/library/nginx@"+d {
 			t.Errorf("%q is pinned as %q", in, ref.pinned(ref.digest))
 		}
+	}
+}
+
+func TestStopSignal(t *testing.T) {
+	for _, test := range []struct {
+		asked, own string
+		want       syscall.Signal
+	}{
+		{"", "", syscall.SIGTERM}, {"", "SIGUSR1", syscall.SIGUSR1}, {"", "10", syscall.SIGUSR1}, {"INT", "SIGUSR1", syscall.SIGINT},
+		{"", "SIGNONSENSE", syscall.SIGTERM}, {"", "1000", syscall.SIGTERM},
+	} {
+		if got, err := stopSignal(test.asked, test.own); err != nil || got != test.want {
+			t.Errorf("asked %q, own %q: %v, %v, want %v", test.asked, test.own, got, err, test.want)
+		}
+	}
+	if sig, err := stopSignal("SIGNONSENSE", "SIGUSR1"); err == nil {
+		t.Errorf("nonsense is %v", sig)
 	}
 }

@@ -12,6 +12,28 @@ func (s *server) containerStop(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.stop(r, t)
+}
+
+// containerRestart asks the container of a task to end, for its node to start it again. Not every service has what was
+// stopped started again.
+func (s *server) containerRestart(r *http.Request) (any, error) {
+	t, err := s.running(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	of, err := s.findService(r.Context(), t.Service)
+	if err != nil {
+		return nil, err
+	}
+	if of.Spec.Mode.Job() || !of.Spec.Restart.Again(false) {
+		return nil, conflict("container %s would not be started again, as service %s has it: docker service update --force %s",
+			t.name(), t.Service, t.Service)
+	}
+	return s.stop(r, t)
+}
+
+func (s *server) stop(r *http.Request, t task) (any, error) {
 	in, err := stopIn(r)
 	if err != nil {
 		return nil, err

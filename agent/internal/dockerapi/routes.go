@@ -33,7 +33,7 @@ func (s *server) routes() *http.ServeMux {
 		"GET /tasks/{id}": s.taskInspect,
 
 		"POST /containers/{id}/stop":    s.containerStop,
-		"POST /containers/{id}/restart": s.containerStop, // its node starts it again
+		"POST /containers/{id}/restart": s.containerRestart,
 		"POST /containers/{id}/kill":    s.containerKill,
 		"POST /containers/{id}/exec":    s.execCreate,
 		"POST /exec/{id}/resize":        s.execResize,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/piswarm/piswarm/agent/internal/api"
 	"github.com/piswarm/piswarm/pkg/client"
+	"github.com/piswarm/piswarm/pkg/cluster"
 )
 
 const web = `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"web"%s}%s}%s}`
@@ -319,6 +320,24 @@ func TestUploads(t *testing.T) {
 	} {
 		if status, answer := call(h, "POST", test.path, test.body); status != 200 || !strings.Contains(answer, test.want) {
 			t.Errorf("%s: %d %s", test.path, status, answer)
+		}
+	}
+}
+
+// TestRestartOfWhatIsNotStartedAgain must not end it for good.
+func TestRestartOfWhatIsNotStartedAgain(t *testing.T) {
+	for what, change := range map[string]func(*cluster.Spec){
+		"on-failure": func(s *cluster.Spec) { s.Restart.Condition = cluster.RestartOnFailure },
+		"none":       func(s *cluster.Spec) { s.Restart.Condition = cluster.RestartNone },
+		"a job":      func(s *cluster.Spec) { s.Mode = cluster.ReplicatedJob },
+	} {
+		n, h := start(t)
+		service := greeters()
+		change(&service.Spec)
+		put(t, n.store, cluster.ServiceKey("greeters"), service)
+		status, answer := call(h, "POST", "/containers/"+containerID(taskOne)+"/restart", "")
+		if took := n.took(); status != 409 || took != "" || !strings.Contains(answer, "docker service update --force greeters") {
+			t.Errorf("%s: %d %s did %q", what, status, answer, took)
 		}
 	}
 }

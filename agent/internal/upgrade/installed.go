@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +39,11 @@ func (t Target) Installed(ctx context.Context) (client.Upgrade, error) {
 		return client.Upgrade{}, err
 	}
 	u := client.Upgrade{Version: t.Version, Last: state}
-	if t.packaged(ctx) {
+	packaged, err := t.packaged(ctx)
+	if err != nil {
+		return client.Upgrade{}, err
+	}
+	if packaged {
 		u.Kind = client.UpgradePackage
 		if u.Platform, err = ask(ctx, "dpkg", "--print-architecture"); err == nil {
 			u.Installed, err = ask(ctx, "dpkg-query", "--show", "--showformat=${Version}", packageName)
@@ -50,9 +56,16 @@ func (t Target) Installed(ctx context.Context) (client.Upgrade, error) {
 }
 
 // packaged tells whether the agent's program came with the Debian package.
-func (t Target) packaged(ctx context.Context) bool {
-	owner, err := ask(ctx, "dpkg-query", "--search", t.Program)
-	return err == nil && strings.HasPrefix(owner, packageName+":")
+func (t Target) packaged(ctx context.Context) (bool, error) {
+	files, err := ask(ctx, "dpkg-query", "--listfiles", packageName)
+	var ended *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.As(err, &ended) && ended.ExitCode() == 1: // there is no dpkg, or no such package
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("is piswarm installed as a Debian package here? %w", err)
+	}
+	return slices.Contains(strings.Split(files, "\n"), t.Program), nil
 }
 
 // platform is what this program was built for, as the names of the releases' programs have it: linux-armv6.

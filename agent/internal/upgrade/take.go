@@ -109,8 +109,10 @@ func (t Target) receive(file client.UpgradeFile, body io.Reader) error {
 
 // check looks whether the file is for this machine.
 func (t Target) check(ctx context.Context, file client.UpgradeFile) error {
-	packaged := t.packaged(ctx)
+	packaged, err := t.packaged(ctx)
 	switch {
+	case err != nil:
+		return err
 	case file.Kind == client.UpgradeProgram && !packaged:
 		return nil // the keeper tries it
 	case file.Kind == client.UpgradeProgram:

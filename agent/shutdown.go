@@ -103,7 +103,7 @@ func (s *session) awaitMoved(ctx context.Context) int {
 func tasksOf(v view.View) (movable, all int) {
 	for _, t := range v.Reports[v.Self].Tasks {
 		all++
-		if s, ok := v.Service(t.Service); !ok || s.Spec.Mode != cluster.Global {
+		if s, ok := v.Service(t.Service); !ok || !s.Spec.Mode.PerNode() {
 			movable++
 		}
 	}

@@ -145,14 +145,17 @@ func (a *Agent) await(ctx context.Context, ok func() bool) error {
 	}
 }
 
-// Member returns what the API needs of the membership, nil while there is none.
-func (a *Agent) Member() *api.Member {
+// Member returns what the API needs of the membership, or why there is none.
+func (a *Agent) Member() (*api.Member, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.session == nil {
-		return nil
+	switch {
+	case a.session != nil:
+		return a.session.api, nil
+	case a.member != nil:
+		return nil, api.ErrNotUp
 	}
-	return a.session.api
+	return nil, api.ErrNoCluster
 }
 
 // Init makes a cluster of this node.
@@ -302,9 +305,12 @@ func (a *Agent) candidates(ctx context.Context, clusterID string, addresses []st
 // Leave takes the node out of its cluster and everything of it off this machine.
 func (a *Agent) Leave(ctx context.Context) error {
 	a.mu.Lock()
-	s := a.session
+	s, member := a.session, a.member
 	a.mu.Unlock()
-	if s == nil {
+	switch {
+	case s == nil && member != nil: // nobody could be told
+		return api.ErrNotUp
+	case s == nil:
 		return errors.New("this node is in no cluster")
 	}
 	if err := s.farewell(ctx); err != nil {

@@ -46,11 +46,11 @@ func (n *fakeNode) Metrics(w io.Writer)                     { _, _ = io.WriteStr
 // lone is a node in no cluster.
 type lone struct{ *fakeNode }
 
-func (lone) Member() *Member { return nil }
+func (lone) Member() (*Member, error) { return nil, ErrNoCluster }
 
 type member struct{ *fakeNode }
 
-func (m member) Member() *Member { return m.fakeNode.Member }
+func (m member) Member() (*Member, error) { return m.fakeNode.Member, nil }
 
 func (n *fakeNode) Load(_ context.Context, r io.Reader) ([]cluster.Image, error) {
 	raw, err := io.ReadAll(r)

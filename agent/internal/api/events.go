@@ -18,9 +18,9 @@ const keepAlive = 15 * time.Second
 // events streams what changes, as server-sent events, until the client goes, or the node leaves the cluster or has
 // another address, which begins a membership anew.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
-	m := s.node.Member()
-	if m == nil {
-		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
+	m, err := s.member()
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	var wakes []<-chan struct{}
@@ -81,7 +81,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		case <-wakes[4]:
 			ok = tell(watched[4][0])
 		case <-members:
-			if s.node.Member() != m {
+			if now, _ := s.node.Member(); now != m {
 				return // whoever asks again hears of the membership that there is now
 			}
 			ok = tell("members")

@@ -73,9 +73,9 @@ func (s *Server) duplex(w http.ResponseWriter, r *http.Request, h func(*Member, 
 		_ = control.Flush()
 		_ = control.SetReadDeadline(time.Now().Add(time.Second))
 	}()
-	m := s.node.Member()
-	if m == nil && err == nil {
-		err = problem{http.StatusConflict, errNoCluster}
+	var m *Member
+	if err == nil {
+		m, err = s.member()
 	}
 	if err == nil {
 		err = h(m, control)

@@ -20,9 +20,9 @@ const progressEvery = 200 * time.Millisecond
 
 func (s *Server) stream(h streamHandler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m := s.node.Member()
-		if m == nil {
-			s.fail(w, r, problem{http.StatusConflict, errNoCluster})
+		m, err := s.member()
+		if err != nil {
+			s.fail(w, r, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/x-ndjson")

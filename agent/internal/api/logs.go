@@ -89,9 +89,9 @@ func readLogQuery(v view.View, query url.Values) (logRequest, error) {
 
 // logs streams the output of tasks of any node.
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
-	m := s.node.Member()
-	if m == nil {
-		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
+	m, err := s.member()
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	q, err := readLogQuery(m.View(), r.URL.Query())
@@ -110,9 +110,9 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 
 // nodeLogs streams the output of tasks of this node to another member.
 func (s *Server) nodeLogs(_ string, w http.ResponseWriter, r *http.Request) {
-	m := s.node.Member()
-	if m == nil {
-		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
+	m, err := s.member()
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -262,7 +262,7 @@ func (g *gathering) run(ctx context.Context, each emit) error {
 			again = nil
 		case <-dirty:
 		case <-members:
-			if g.node.Member() != g.m {
+			if now, _ := g.node.Member(); now != g.m {
 				return errors.New("this node's membership began anew")
 			}
 		}

@@ -68,8 +68,8 @@ type Member struct {
 
 // Node is what the API needs of the node itself, cluster or not.
 type Node interface {
-	// Member returns the membership, nil while the node is in no cluster.
-	Member() *Member
+	// Member returns the membership. While there is none the error, ErrNoCluster or ErrNotUp, says what to do.
+	Member() (*Member, error)
 	Version() client.Version
 	Init(context.Context, client.Init) (token string, err error)
 	Join(context.Context, client.Join) error
@@ -107,7 +107,11 @@ func conflict(format string, args ...any) error {
 	return problem{http.StatusConflict, fmt.Errorf(format, args...)}
 }
 
-var errNoCluster = errors.New("this node is in no cluster yet: `piswarm init` makes one, `piswarm join --token TOKEN` joins one")
+// Why a node has no membership.
+var (
+	ErrNoCluster = errors.New("this node is in no cluster yet: `piswarm init` makes one, `piswarm join --token TOKEN` joins one")
+	ErrNotUp     = errors.New("this node belongs to a cluster, but is not up in it yet: if that lasts, is the cable in, or the Wi-Fi's name and password right?")
+)
 
 // handler answers one route: with a value that becomes the body, or an error that becomes a Problem.
 type handler func(*http.Request) (any, error)
@@ -127,11 +131,20 @@ func (s *Server) handle(h handler) http.Handler {
 	})
 }
 
-func (s *Server) member(h memberHandler) http.Handler {
+// member is the node's membership.
+func (s *Server) member() (*Member, error) {
+	m, err := s.node.Member()
+	if err != nil {
+		return nil, problem{http.StatusConflict, err}
+	}
+	return m, nil
+}
+
+func (s *Server) asMember(h memberHandler) http.Handler {
 	return s.handle(func(r *http.Request) (any, error) {
-		m := s.node.Member()
-		if m == nil {
-			return nil, problem{http.StatusConflict, errNoCluster}
+		m, err := s.member()
+		if err != nil {
+			return nil, err
 		}
 		return h(m, r)
 	})

@@ -46,9 +46,9 @@ func nodeUpgrade(m *Member, r *http.Request) (any, error) {
 }
 
 func (s *Server) upgradeNode(w http.ResponseWriter, r *http.Request) {
-	m := s.node.Member()
-	if m == nil {
-		s.fail(w, r, problem{http.StatusConflict, errNoCluster})
+	m, err := s.member()
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	found, err := findNode(m.View(), r.PathValue("name"))

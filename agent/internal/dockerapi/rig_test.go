@@ -47,7 +47,12 @@ type node1 struct {
 	lines  map[string][]string
 }
 
-func (n *node1) Member() *api.Member { return n.member }
+func (n *node1) Member() (*api.Member, error) {
+	if n.member == nil {
+		return nil, api.ErrNoCluster
+	}
+	return n.member, nil
+}
 func (n *node1) Version() client.Version {
 	v := client.Version{Version: "1.2.3", Commit: "c0ffee", Go: "go1.26", OS: "linux", Arch: "arm64", Node: "pi1", NodeID: piOne, Address: "192.168.1.20"}
 	if n.member != nil {

@@ -134,3 +134,26 @@ func (s *shelf) awaitNodes(on string, want int) {
 		return r.code == 0 && len(ids) >= want
 	})
 }
+
+// TestWithoutNetwork: a member that starts without an address says so, and not that it is in no cluster; what it is told to
+// do is not undone when the network is there.
+func TestWithoutNetwork(t *testing.T) {
+	together(t)
+	s := startLab(t, 1, "")
+	s.piswarm("pi1", "init")
+	s.awaitReady(1)
+	routes := s.must("pi1", "ip", "-4", "route", "show", "default")
+	address := strings.Fields(s.must("pi1", "ip", "-4", "-o", "addr", "show", "dev", "eth0"))[3]
+	s.must("pi1", "ip", "-4", "addr", "flush", "dev", "eth0")
+	s.must("pi1", "pkill", "-9", "-f", "^piswarm agent|/piswarm agent")
+	const want = "belongs to a cluster, but is not up in it yet"
+	s.eventually(20*time.Second, "it says what is wrong", func() bool { return strings.Contains(s.on("pi1", "piswarm", "status").err, want) })
+	for _, line := range []string{"leave", "init"} {
+		if got := s.on("pi1", "piswarm", line); got.code != 1 || !strings.Contains(got.err, "cluster") || strings.Contains(got.err, "in no cluster") {
+			t.Errorf("%s: %d %s", line, got.code, got.err)
+		}
+	}
+	s.must("pi1", "ip", "addr", "add", address, "dev", "eth0")
+	s.must("pi1", append([]string{"ip", "route", "add"}, strings.Fields(routes)...)...)
+	s.awaitReady(1)
+}

@@ -76,7 +76,7 @@ func TestSpecValidate(t *testing.T) {
 		`service web: unknown --on-partition "fight"`:        func(s *Spec) { s.OnPartition = "fight" },
 		`service web: unknown mode "job"`:                    func(s *Spec) { s.Mode = "job" },
 		"-1 replicas are not possible: want a number from 0": func(s *Spec) { s.Replicas = -1 },
-		"501 replicas are not possible: want a number":     func(s *Spec) { s.Replicas = 501 },
+		"501 replicas are not possible: want a number":       func(s *Spec) { s.Replicas = 501 },
 		"leave out --replicas, or":                           func(s *Spec) { s.Mode, s.Placement.MaxPerNode = Global, 0 },
 		"leave out --replicas-max-per-node":                  func(s *Spec) { s.Mode, s.Replicas = Global, 0 },
 		"bad label key":                                      func(s *Spec) { s.Labels = map[string]string{"a b": "x"} },

@@ -45,6 +45,11 @@ func TestRightsOfTheUnit(t *testing.T) {
 	s.load("pi1")
 	s.piswarm("pi2", "create --name greeters --publish 9000:5000 --replicas 4 --limit-memory 32m --mount type=volume,source=store,target=/store greeter")
 	s.wantEven("a service", s.fetch("laptop", "http://pi2:9000/", 8), 4, 2)
+	for _, user := range []string{"0", "1000", "1000:1000"} { // of whom the container's files may tell more
+		if got := s.piswarm("pi1", "exec -u "+user+" greeters.1 /greeter get 1 http://127.0.0.1:5000/"); !strings.Contains(got, "Hello") {
+			t.Errorf("a command as user %s says %q", user, got)
+		}
+	}
 	s.piswarm("pi1", "create --name all --publish 9001:5000 --privileged greeter")
 	if got := s.must("pi1", "sh", "-c", "grep -l greeter /proc/[0-9]*/comm | sed 's/comm/status/' | xargs grep -h CapBnd; true") +
 		s.must("pi2", "sh", "-c", "grep -l greeter /proc/[0-9]*/comm | sed 's/comm/status/' | xargs grep -h CapBnd; true"); !strings.Contains(got, whole) {

@@ -74,13 +74,13 @@ func (r *Runtime) run(ctx context.Context, id string, c Command) (int, error) {
 	defer cancel(nil)
 	brief, cancelBrief := context.WithTimeoutCause(ctx, quickLimit, r.unavailable())
 	defer cancelBrief()
-	task, process, err := r.commandOf(brief, id, c.Args)
+	task, info, process, err := r.commandOf(brief, id, c.Args)
 	if errdefs.IsNotFound(err) {
 		return 0, rejectf("it does not run")
 	} else if err != nil {
 		return 0, r.explain(brief, err)
 	}
-	if err := setCommand(brief, process, int(task.Pid()), c); err != nil {
+	if err := r.setCommand(brief, process, &info, c); err != nil {
 		return 0, err
 	}
 	stdin, input := io.Pipe()
@@ -218,8 +218,8 @@ func (r *Runtime) endCommandLeft(ctx context.Context, id, name string) error {
 	return endCommand(ctx, task, name)
 }
 
-// setCommand makes of the container's own process, whose PID that is, the one that is wanted.
-func setCommand(ctx context.Context, p *specs.Process, pid int, c Command) error {
+// setCommand makes of the container's own process the one that is wanted.
+func (r *Runtime) setCommand(ctx context.Context, p *specs.Process, of *containers.Container, c Command) error {
 	p.Terminal = c.TTY
 	if c.TTY {
 		p.Env = mergeEnv([]string{"TERM=xterm"}, p.Env)
@@ -234,15 +234,16 @@ func setCommand(ctx context.Context, p *specs.Process, pid int, c Command) error
 	if c.User == "" {
 		return nil
 	}
-	// As the container sees its files now, which may be others than its image's.
-	spec := &specs.Spec{Process: p, Linux: &specs.Linux{}, Root: &specs.Root{Path: fmt.Sprintf("/proc/%d/root", pid)}}
-	if err := oci.WithUser(c.User)(ctx, nil, &containers.Container{}, spec); err != nil {
+	// By the container's own files, which may be others now than its image's. The way by /proc/PID/root would be open only to an
+	// agent with all the rights that the container has.
+	spec := &specs.Spec{Process: p, Linux: &specs.Linux{}}
+	if err := oci.WithUser(c.User)(ctx, r.client, of, spec); err != nil {
 		return rejectf("user %s: %w", c.User, err)
 	}
 	if strings.Contains(c.User, ":") {
 		return nil // a group that is named stands alone
 	}
-	if err := oci.WithAdditionalGIDs(c.User)(ctx, nil, &containers.Container{}, spec); err != nil {
+	if err := oci.WithAdditionalGIDs(c.User)(ctx, r.client, of, spec); err != nil {
 		return rejectf("groups of user %s: %w", c.User, err)
 	}
 	return nil

@@ -63,7 +63,7 @@ func (r *Runtime) exec(ctx context.Context, id string, argv []string, limit time
 		return Ended{}, err
 	}
 	defer cancel()
-	task, process, err := r.commandOf(ctx, id, argv)
+	task, _, process, err := r.commandOf(ctx, id, argv)
 	if err != nil {
 		return Ended{}, r.explain(ctx, err)
 	}
@@ -126,26 +126,24 @@ func (r *Runtime) runCommand(ctx context.Context, task client.Task, name string,
 	}
 }
 
-// commandOf returns the container's task, and how a command runs in it.
-func (r *Runtime) commandOf(ctx context.Context, id string, argv []string) (client.Task, *specs.Process, error) {
+// commandOf returns the container's task, what is known of the container, and how a command runs in it.
+func (r *Runtime) commandOf(ctx context.Context, id string, argv []string) (task client.Task, info containers.Container, p *specs.Process, err error) {
 	container, err := r.client.LoadContainer(ctx, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, info, nil, err
 	}
-	task, err := container.Task(ctx, nil)
-	if err != nil {
-		return nil, nil, err
+	if task, err = container.Task(ctx, nil); err != nil {
+		return nil, info, nil, err
 	}
-	var info containers.Container
 	if info, err = container.Info(ctx, client.WithoutRefreshedMetadata); err != nil {
-		return nil, nil, err
+		return nil, info, nil, err
 	}
 	var spec specs.Spec
 	if err := typeurl.UnmarshalTo(info.Spec, &spec); err != nil {
-		return nil, nil, err
+		return nil, info, nil, err
 	}
 	spec.Process.Args, spec.Process.Terminal = argv, false
-	return task, spec.Process, nil
+	return task, info, spec.Process, nil
 }
 
 // endCommand kills a process that runs beside the container's own and removes it. That there is none is no error.

@@ -17,6 +17,7 @@ type machine struct {
 	t       *testing.T
 	dir     string
 	systemd bool     // runs
+	volume  bool     // a service has left one
 	fail    []string // of the programs
 }
 
@@ -48,11 +49,14 @@ func (m machine) calls(script string, args ...string) (calls []string, code int)
 		stand(name, does)
 	}
 	// What a script removes is in memory, for this process alone.
-	world := "mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir -p /var/lib/piswarm/volumes /run/piswarm && "
+	world := "mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir -p /var/lib/piswarm/volumes /run/piswarm && touch /var/lib/piswarm/node.json && "
+	if m.volume {
+		world += "mkdir /var/lib/piswarm/volumes/db && "
+	}
 	if m.systemd {
 		world += "mkdir -p /run/systemd/system && "
 	}
-	world += `sh "$@"; code=$?; ls -d /var/lib/piswarm /run/piswarm 2>/dev/null | sed 's/^/kept /' >>` + log + "; exit $code"
+	world += `sh "$@"; code=$?; ls -d /var/lib/piswarm /var/lib/piswarm/* /var/lib/piswarm/volumes/* /run/piswarm 2>/dev/null | sed 's/^/kept /' >>` + log + "; exit $code"
 	command := exec.CommandContext(m.t.Context(), "unshare", append([]string{"--mount", "sh", "-c", world, "sh", script}, args...)...)
 	command.Env = []string{"PATH=" + bin + ":/usr/sbin:/usr/bin:/sbin:/bin"}
 	out, err := command.CombinedOutput()
@@ -122,5 +126,20 @@ func TestScripts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPurgeKeepsVolumes, and nothing else.
+func TestPurgeKeepsVolumes(t *testing.T) {
+	m := machine{t: t, dir: t.TempDir(), systemd: true, volume: true}
+	calls, code := m.calls("postrm", "purge")
+	var kept []string
+	for _, call := range calls {
+		if path, ok := strings.CutPrefix(call, "kept "); ok {
+			kept = append(kept, path)
+		}
+	}
+	if want := []string{"/var/lib/piswarm", "/var/lib/piswarm/volumes", "/var/lib/piswarm/volumes/db"}; code != 0 || !slices.Equal(kept, want) {
+		t.Errorf("exit %d, kept %v, want %v", code, kept, want)
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/piswarm/piswarm/agent/internal/dashboard"
 	"github.com/piswarm/piswarm/agent/internal/discovery"
 	"github.com/piswarm/piswarm/agent/internal/dockerapi"
+	"github.com/piswarm/piswarm/agent/internal/floating"
 	"github.com/piswarm/piswarm/agent/internal/footprint"
 	"github.com/piswarm/piswarm/agent/internal/identity"
 	"github.com/piswarm/piswarm/agent/internal/loop"
@@ -184,6 +185,10 @@ func open(ctx context.Context, opts Options) (*Agent, error) {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
 	if err := a.readMembership(); err != nil {
+		return nil, err
+	}
+	// Before the node looks for its own address, of which there must be one.
+	if err := floating.CleanupOther(vipNote(opts.Paths), cfg.VIP); err != nil {
 		return nil, err
 	}
 	if a.network, err = network.New(network.Config{Bridge: bridgeName, Namespaces: filepath.Join(opts.Paths.Run, "netns"), Floating: cfg.VIP}); err != nil {

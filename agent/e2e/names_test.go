@@ -44,6 +44,12 @@ func TestNames(t *testing.T) {
 		t.Errorf("%s gave %s up, to start anew", leader, vip)
 	}
 	s.awaitReady(2)
+	// One that starts anew without it in its settings gives it back.
+	s.must(leader, "sh", "-c", "rm /etc/piswarm/piswarm.toml; pkill -INT -f 'piswarm agent$'")
+	s.eventually(20*time.Second, "the address is given back", func() bool { return !s.has(leader, vip) })
+	s.awaitReady(2)
+	s.must(leader, "sh", "-c", "echo 'vip = \""+vip+"\"' >/etc/piswarm/piswarm.toml; pkill -INT -f 'piswarm agent$'")
+	s.floats(vip, leader)
 	s.piswarm(leader, "leave")
 	s.floats(vip, next)
 }

@@ -114,6 +114,14 @@ func (a Address) write() error {
 	return renameio.WriteFile(a.Note, raw, 0o600)
 }
 
+// CleanupOther is Cleanup unless it is this address: the one that is wanted was perhaps another when the file was written.
+func CleanupOther(path string, wanted netip.Addr) error {
+	if (Address{Note: path}).noted().IP == wanted {
+		return nil
+	}
+	return Cleanup(path)
+}
+
 // Cleanup takes away what the file says that this machine was given, if anything.
 func Cleanup(path string) error {
 	n := Address{Note: path}.noted()

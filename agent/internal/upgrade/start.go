@@ -24,7 +24,10 @@ func hasSystemd() bool {
 // start starts the keeper.
 func (t Target) start(ctx context.Context) error {
 	if hasSystemd() {
-		if _, err := run(ctx, askLimit, "systemctl", "start", "--no-block", unit); err != nil {
+		// Upgrades that failed do not keep a new one from its start. Of a unit that it has not loaded systemd says that it is an
+		// error, and it is none.
+		_, _ = run(ctx, askLimit, "systemctl", "reset-failed", unit)
+		if _, err := run(ctx, askLimit, "systemctl", "start", unit); err != nil {
 			return fmt.Errorf("start %s, which comes with the Debian package: %w", unit, err)
 		}
 		return nil

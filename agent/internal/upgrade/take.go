@@ -45,6 +45,10 @@ func (t Target) Take(ctx context.Context, file client.UpgradeFile, body io.Reade
 		}
 		unlock()
 	}()
+	// What a power cut left of one that was done, an old package above all, is not for this one to go back to.
+	if err := t.Dir.clear(); err != nil {
+		return err
+	}
 	if err := t.enough(file.Size); err != nil {
 		return err
 	}
@@ -66,7 +70,18 @@ func (t Target) Take(ctx context.Context, file client.UpgradeFile, body io.Reade
 		return err
 	}
 	unlock() // to the keeper; a second time it does nothing
-	return t.start(ctx)
+	// Whoever asked may go now: it is ordered.
+	if err := t.start(context.WithoutCancel(ctx)); err != nil {
+		again, ok, lockErr := t.Dir.lock()
+		if lockErr == nil && !ok {
+			return nil // the keeper has it, whatever was said
+		}
+		if ok {
+			unlock = again
+		}
+		return errors.Join(err, lockErr)
+	}
+	return nil
 }
 
 // enough sees to it that there is room on the disk, for dpkg does not like to run out of it half-way.

@@ -404,6 +404,14 @@ func TestStopKillAndStats(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// A node may take as long to answer as the task to end.
+	m := sh.nodes[0].Member
+	put(t, m.Store, cluster.ServiceKey("slow"), cluster.Service{ID: "slow-id", SpecVersion: 1, Spec: cluster.Spec{
+		Name: "slow", Container: cluster.Container{Image: "slow:1", StopGracePeriod: 5 * time.Minute},
+	}})
+	if got := stopTime(m, client.Task{Service: "slow", SpecVersion: 1}, client.TaskStop{}); got < 6*time.Minute {
+		t.Errorf("another node may take %s to stop a task with five minutes to end", got)
+	}
 	if got := sh.one.told(); got != "stop t1  3s" {
 		t.Errorf("pi1: %s", got)
 	}

@@ -21,7 +21,7 @@ const TasksPath = "/node/v1/tasks/"
 func getTask(m *Member, r *http.Request) (any, error) { return findTask(m.View(), r.PathValue("task")) }
 
 // anywhere answers for a task of any node: here, or by asking its node. limit bounds how long that may take.
-func anywhere[In, Out any](name string, limit func(In) time.Duration, read func(*http.Request) (In, error), here func(context.Context, *Member, client.Task, In) (Out, error)) memberHandler {
+func anywhere[In, Out any](name string, limit func(*Member, client.Task, In) time.Duration, read func(*http.Request) (In, error), here func(context.Context, *Member, client.Task, In) (Out, error)) memberHandler {
 	return func(m *Member, r *http.Request) (any, error) {
 		v := m.View()
 		t, err := findTask(v, r.PathValue("task"))
@@ -40,7 +40,7 @@ func anywhere[In, Out any](name string, limit func(In) time.Duration, read func(
 			return here(r.Context(), m, t, in)
 		}
 		var out Out
-		err = m.ask(r.Context(), t.NodeID, t.Node, limit(in), r.Method, TasksPath+t.ID+"/"+name, in, &out)
+		err = m.ask(r.Context(), t.NodeID, t.Node, limit(m, t, in), r.Method, TasksPath+t.ID+"/"+name, in, &out)
 		return out, err
 	}
 }
@@ -72,7 +72,7 @@ func localTask(v view.View, id string) (client.Task, error) {
 
 func nothing(*http.Request) (struct{}, error) { return struct{}{}, nil }
 
-func reachTime[In any](In) time.Duration { return reachLimit }
+func reachTime[In any](*Member, client.Task, In) time.Duration { return reachLimit }
 
 // maxGrace bounds how long a container may be given to end: a day.
 const maxGrace = 24 * 60 * 60
@@ -86,25 +86,25 @@ func readStop(r *http.Request) (client.TaskStop, error) {
 }
 
 // stopTime is how long a node may take to stop a task, which waits for its end and then kills it.
-func stopTime(in client.TaskStop) time.Duration {
-	const whole = 2 * time.Minute
+func stopTime(m *Member, t client.Task, in client.TaskStop) time.Duration {
+	return 2*time.Minute + graceOf(m, t, in)
+}
+
+// graceOf is how long the task is given to end before it is killed.
+func graceOf(m *Member, t client.Task, in client.TaskStop) time.Duration {
 	if in.Timeout != nil {
-		return whole + time.Duration(*in.Timeout)*time.Second
+		return time.Duration(*in.Timeout) * time.Second
 	}
-	return whole
+	if s, ok := m.View().Service(t.Service); ok {
+		if spec, ok := s.SpecOf(t.SpecVersion); ok && spec.Container.StopGracePeriod > 0 {
+			return spec.Container.StopGracePeriod
+		}
+	}
+	return cluster.DefaultStopGracePeriod
 }
 
 func stopTask(ctx context.Context, m *Member, t client.Task, in client.TaskStop) (client.Written, error) {
-	grace := cluster.DefaultStopGracePeriod
-	if s, ok := m.View().Service(t.Service); ok {
-		if spec, ok := s.SpecOf(t.SpecVersion); ok && spec.Container.StopGracePeriod > 0 {
-			grace = spec.Container.StopGracePeriod
-		}
-	}
-	if in.Timeout != nil {
-		grace = time.Duration(*in.Timeout) * time.Second
-	}
-	return client.Written{ID: t.ID, Holders: 1}, refusable(m.Tasks.Stop(ctx, t.ID, in.Signal, grace))
+	return client.Written{ID: t.ID, Holders: 1}, refusable(m.Tasks.Stop(ctx, t.ID, in.Signal, graceOf(m, t, in)))
 }
 
 func killTask(ctx context.Context, m *Member, t client.Task, in client.TaskKill) (client.Written, error) {

@@ -178,6 +178,11 @@ func (d *Driver) install(ctx context.Context, next trust.Secret) error {
 
 // give hands the secret to ready members.
 func (d *Driver) give(ctx context.Context, nodes []Node, next trust.Secret) error {
+	for _, n := range nodes { // also one that came meanwhile, and one whose answer is lost, have something to give up
+		if !slices.ContainsFunc(d.held, func(h Node) bool { return h.ID == n.ID }) {
+			d.held = append(d.held, n)
+		}
+	}
 	answers, failed := d.insist(ctx, nodes, Step{Do: Install, Token: next.Token()})
 	for _, n := range nodes {
 		if _, ok := answers[n.ID]; ok {

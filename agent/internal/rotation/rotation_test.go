@@ -302,6 +302,25 @@ func TestTakenBack(t *testing.T) {
 	})
 }
 
+// The same where one more came meanwhile, which nobody had reserved: it does not keep what was given up.
+func TestTakenBackFromWhoCameMeanwhile(t *testing.T) {
+	failed := 0
+	each(t, 8, func(t *testing.T, at int, late bool) {
+		s := newShelf(4)
+		before := s.nodes[0].keys.Primary
+		s.get("d").up = false
+		s.at, s.late, s.crash = at, late, func() { s.boot(3); s.get("c").deaf = true }
+		if _, err := s.driver("a").Rotate(t.Context()); err == nil || !strings.Contains(err.Error(), "stays as it is") {
+			return // c fell silent when it was too late, or before it had a part in it
+		}
+		failed++
+		s.wantAll(t, fmt.Sprintf("d on at call %d, late %v", at, late), before)
+	})
+	if failed < 4 {
+		t.Errorf("the token stayed as it is %d times only", failed)
+	}
+}
+
 // A ready member has the secret and does not say that it goes by it: the former one is not forgotten anywhere. If it has
 // said so before it fell silent, it may be the last one to hold both.
 func TestNotAllUseIt(t *testing.T) {

@@ -102,10 +102,10 @@ func (r *Runtime) runCommand(ctx context.Context, task client.Task, name string,
 	}()
 	defer command.IO().Close()
 	exits, err := command.Wait(ctx)
-	if err == nil {
-		err = command.Start(whole)
-	}
 	if err != nil {
+		return Ended{}, false, r.explain(ctx, err)
+	}
+	if err := command.Start(whole); err != nil {
 		err = runcError(r.explain(whole, err))
 		if errors.Is(err, ErrRejected) { // there is no such program, say: the command's failure, not piswarm's
 			return Ended{Code: noCommand, Output: err.Error()}, false, nil

@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -164,5 +166,21 @@ func TestStopSignal(t *testing.T) {
 	}
 	if sig, err := stopSignal("SIGNONSENSE", "SIGUSR1"); err == nil {
 		t.Errorf("nonsense is %v", sig)
+	}
+}
+
+// TestOverdue: containerd may say first that the time is over.
+func TestOverdue(t *testing.T) {
+	cause := errors.New("too slow")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
+	defer cancel()
+	r := &Runtime{}
+	if err := r.explain(ctx, errors.New("rpc error: code = Unknown desc = context deadline exceeded: unknown")); err != cause {
+		t.Errorf("%v, want %v", err, cause)
+	}
+	long, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	if err := r.explain(long, cause); err != cause {
+		t.Errorf("%v, want %v", err, cause)
 	}
 }

@@ -189,12 +189,23 @@ func (r *Runtime) explain(ctx context.Context, err error) error {
 		return nil
 	case errdefs.IsUnavailable(err):
 		return r.unavailable()
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || overdue(ctx, err):
 		return context.Cause(ctx)
 	case isNoSpace(err):
 		return kindError{ErrNoSpace, fmt.Errorf("no space left on this node's disk: remove images with piswarm image rm, or see with df -h what fills it (%w)", err)}
 	}
 	return err
+}
+
+// overdue tells whether that is the end of the context's time, and waits for it: containerd, which is told the time, sees it
+// pass a moment before this process does now and then.
+func overdue(ctx context.Context, err error) bool {
+	end, ok := ctx.Deadline()
+	if !ok || time.Until(end) > time.Second || !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+		return false
+	}
+	<-ctx.Done()
+	return true
 }
 
 // ErrNoSpace is the kind of every error that says that a disk of this node is full.

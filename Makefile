@@ -21,7 +21,7 @@ demo: setup build greeter ## three virtual Pis serve the greeters
 test: lint test-unit test-fuzz test-e2e ## everything that CI runs
 
 test-unit: setup-test ## every package but the whole clusters, with the race detector
-	$(GO) test -race -count=1 -timeout 15m $$($(GO) list ./... ./testdata/greeter/... ./testdata/escape | grep -v -e /agent/e2e -e /images/trial)
+	$(GO) test -race -count=1 -timeout 20m $$($(GO) list ./... ./testdata/greeter/... ./testdata/escape | grep -v -e /agent/e2e -e /images/trial)
 	# Real members of serf in virtual time crash the race detector of Go 1.26 now and then, in timers of memberlist's.
 	$(GO) test -count=1 -timeout 5m ./agent/internal/replication ./agent/internal/gossip
 
@@ -33,7 +33,7 @@ fuzz: setup-test ## ten minutes of each fuzz target, or FUZZTIME; hours in all
 	GO='$(GO)' testdata/fuzz.sh
 
 test-e2e: setup-test build greeter ## whole clusters of virtual Pis
-	$(GO) test -count=1 -timeout 20m ./agent/e2e/...
+	$(GO) test -count=1 -timeout 30m ./agent/e2e/...
 
 soak: setup-test build greeter ## the long series of failures, which takes hours
 	PISWARM_SEEDS=10000 $(GO) test -count=1 -timeout 6h -run 'Simulation' ./pkg/state

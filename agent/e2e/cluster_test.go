@@ -147,9 +147,16 @@ func (s *shelf) eventually(within time.Duration, what string, ok func() bool) {
 
 func (s *shelf) awaitReady(nodes int) {
 	s.t.Helper()
+	var r result
+	done := false
+	defer func() {
+		if !done {
+			s.t.Logf("it said last: exit %d: %s%s", r.code, r.out, r.err)
+		}
+	}()
 	for _, h := range s.lab.List()[:nodes] {
 		s.eventually(30*time.Second, fmt.Sprintf("%s sees %d nodes ready", h.Name, nodes), func() bool {
-			r := s.on(h.Name, "piswarm", "node", "ls", "--format", "json")
+			r = s.on(h.Name, "piswarm", "node", "ls", "--format", "json")
 			var all []client.NodeStatus
 			if r.code != 0 || json.Unmarshal([]byte(r.out), &all) != nil {
 				return false
@@ -166,6 +173,7 @@ func (s *shelf) awaitReady(nodes int) {
 			return true
 		})
 	}
+	done = true
 }
 
 // tasks lists a service's tasks as a node sees them.

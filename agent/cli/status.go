@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,15 +137,8 @@ func (a *app) width() int {
 
 // writeStatus writes the screen for people, no line wider than width.
 func writeStatus(out *bytes.Buffer, s client.Status, tasks []client.Task, width int) {
-	if s.Cluster == "" {
-		fmt.Fprintln(out, "This node is in no cluster yet: piswarm init makes one, piswarm join enters one.")
-		return
-	}
-	leader := s.Leader
-	if leader == "" {
-		leader = "none yet"
-	}
-	fmt.Fprintf(out, "cluster %s, leader %s, %s\n\n", s.Cluster, leader, nodeCount(s.Nodes))
+	// A node that has just joined has not heard of either.
+	fmt.Fprintf(out, "cluster %s, leader %s, %s\n\n", cmp.Or(s.Cluster, "without a name yet"), cmp.Or(s.Leader, "none yet"), nodeCount(s.Nodes))
 
 	writeColumns(out, width, []string{"NODE", "ADDRESS", "STATE", "AVAILABILITY", "PLATFORM", "TASKS"}, len(s.Nodes), func(i int) []string {
 		n := s.Nodes[i]

@@ -14,7 +14,8 @@
 // system, they are overwritten in place, with as many bytes. An empty secret means the one that was moved before.
 //
 // Whatever the file holds, the Pi boots. Each setting stands for itself: a mistake in one leaves the others, and leaves
-// what an earlier boot made of it. All mistakes are in piswarm-errors.txt beside the file, in the words of a person who
-// will read it on the computer that wrote the card; it goes when there are none. Nothing is written that is there
-// already: a boot without a change writes nothing to the card.
+// what an earlier boot made of it; so does a setting that is not there any more. Name and password of the Wi-Fi stand
+// together. All mistakes are in piswarm-errors.txt beside the file, in the words of a person who will read it on the
+// computer that wrote the card; it goes when there are none. Nothing is written that is there already: a boot without a
+// change writes nothing to the card.
 package boot
